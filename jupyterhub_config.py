@@ -1,0 +1,1 @@
+"""JupyterHub reads this file: settings in, configuration out."""
