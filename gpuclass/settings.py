@@ -231,6 +231,11 @@ class Settings(Section):
         return self.path.parent
 
     @property
+    def roster_path(self) -> Path:
+        """The roster CSV."""
+        return self.data / self.login.roster
+
+    @property
     def course_folder(self) -> Path:
         """nbgrader's course folder: source/, release/, submitted/, autograded/, feedback/, gradebook.db."""
         return self.data / "courses" / self.course
