@@ -1,0 +1,606 @@
+"""What the exchange keeps: assignments and their releases, submissions, feedback, and the jobs to grade them.
+
+Content-addressed files (``blobs``) and one SQLite database (``schema``) in one folder. What a call has returned is on
+disk and stays: nothing is ever overwritten or erased. Safe for several threads and several processes; a process that
+forks makes its own ``Store`` afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session, aliased
+
+from gpuclass.exchange.blobs import Blobs
+from gpuclass.exchange.names import file_paths, identifier
+from gpuclass.exchange.schema import (
+    AssignmentRow,
+    CourseRow,
+    FeedbackRow,
+    JobRow,
+    ReleaseRow,
+    SubmissionRow,
+    TreeRow,
+    connect,
+)
+from gpuclass.exchange.wire import show_time
+
+BLOCK = 4096  # bytes a file takes on disk at least: many tiny files fill a quota too
+ATTEMPTS_LIMIT = 3  # a submission whose grading killed the worker so often waits for a person
+TIMESTAMP_FILE = "timestamp.txt"  # where nbgrader looks for a submission's time
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+class NotFound(LookupError):  # noqa: N818  # the sentence reads "raise NotFound('submission')"
+    """A course, assignment or submission that there is not, or no longer for those who ask."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind.capitalize()} not found")
+        self.kind = kind
+
+
+class AlreadyThere(Exception):  # noqa: N818  # as above
+    """A course or assignment of that name is there."""
+
+
+class QuotaExceeded(Exception):  # noqa: N818  # as above
+    """A student's submissions to one assignment would take more room than they may."""
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(f"{used} of {limit} bytes used")
+        self.used = used
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a release, a submission or feedback."""
+
+    path: str
+    sha256: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission's receipt. ``sha256`` is that of the list of its files; ``size`` counts their bytes."""
+
+    id: int
+    course: str
+    assignment: str
+    student: str
+    received: datetime
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The newest feedback on a submission."""
+
+    submission: int
+    created: datetime
+    released: bool
+    sha256: str
+    score: float | None
+    max_score: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submission to be graded; ``error`` says why it failed."""
+
+    id: int
+    course: str
+    assignment: str
+    student: str
+    requested_by: str
+    state: State
+    error: str | None
+    submission: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one submission is: its newest job's state and, once there is some, its feedback."""
+
+    submission: Submission
+    state: State | None
+    feedback: Feedback | None
+
+
+def utc_now() -> datetime:
+    """The server's clock."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """The exchange's folder, opened.
+
+    Args:
+        folder: ``settings.exchange_folder``; made when it is not there.
+        clock: aware times; the server's.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.clock = clock
+        self._blobs = Blobs(folder)
+        self._engine = connect(folder / "exchange.db")
+        self._writing = threading.Lock()  # in line here, instead of SQLite's polling for its lock
+
+    def close(self) -> None:
+        """Close the database and remove files in the making."""
+        self._engine.dispose()
+        self._blobs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def incoming(self) -> Path:
+        """A folder for this process's unfinished uploads; removed with it."""
+        return self._blobs.incoming
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that sees one state of the database."""
+        with Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that holds the write lock and is on disk when it ends without an error."""
+        with (
+            self._writing,
+            Session(self._engine.execution_options(writes=True), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    # Assignments and their releases
+
+    def release(self, course: str, assignment: str, files: Mapping[str, bytes], *, by: str, again: bool = False) -> int:
+        """Make a version of an assignment the one that is fetched; returns its number.
+
+        Submissions to earlier versions stay what they are. A hidden assignment appears again.
+
+        Raises:
+            UnsafeName: the assignment's name or a path.
+            NotFound: the course.
+            AlreadyThere: the assignment is released already and ``again`` was not asked for.
+        """
+        assignment = identifier(assignment)
+        tree = self._keep(files)
+        with self.writing() as session:
+            _course(session, course)
+            row = session.get(AssignmentRow, (course, assignment))
+            if row is None:
+                row = AssignmentRow(course=course, name=assignment)
+                session.add(row)
+                session.flush()
+            elif row.hidden is None and not again:
+                raise AlreadyThere
+            row.hidden = None
+            newest = session.scalar(
+                select(func.max(ReleaseRow.version)).where(
+                    ReleaseRow.course == course, ReleaseRow.assignment == assignment
+                )
+            )
+            version = (newest or 0) + 1
+            _add_tree(session, tree)
+            session.add(
+                ReleaseRow(
+                    course=course,
+                    assignment=assignment,
+                    version=version,
+                    released=self.clock(),
+                    released_by=by,
+                    tree=tree.sha256,
+                )
+            )
+            return version
+
+    def hide_assignment(self, course: str, assignment: str) -> None:
+        """Let an assignment disappear, its submissions with it; all come back when it is released again."""
+        with self.writing() as session:
+            _assignment(session, course, assignment).hidden = self.clock()
+
+    def assignments(self, course: str) -> list[str]:
+        """Names of a course's assignments, sorted."""
+        with self.reading() as session:
+            _course(session, course)
+            return list(
+                session.scalars(
+                    select(AssignmentRow.name)
+                    .where(AssignmentRow.course == course, AssignmentRow.hidden.is_(None))
+                    .order_by(AssignmentRow.name)
+                )
+            )
+
+    def released_files(self, course: str, assignment: str) -> tuple[File, ...]:
+        """The files of an assignment's newest version."""
+        with self.reading() as session:
+            _assignment(session, course, assignment)
+            return _files(session, _newest_release(session, course, assignment).tree)
+
+    # Submissions
+
+    def submit(
+        self,
+        course: str,
+        assignment: str,
+        student: str,
+        files: Mapping[str, bytes],
+        *,
+        received: datetime | None = None,
+        quota: int | None = None,
+    ) -> Submission:
+        """Keep a submission and enqueue its grading; both are on disk when this returns.
+
+        Args:
+            course: its name.
+            assignment: its name.
+            student: the login, as the hub knows it.
+            files: content by path.
+            received: when the request arrived; now, if not given. No two submissions of a student to an assignment
+                have the same time: a later one moves on by a microsecond.
+            quota: bytes on disk that this student's submissions to this assignment may take.
+
+        Raises:
+            UnsafeName: a path.
+            NotFound: the course or the assignment.
+            QuotaExceeded: the quota would be passed; nothing was kept.
+            OSError: the disk is full or broken; nothing was kept.
+        """
+        received = received or self.clock()
+        with self.reading() as session:  # before anything is written
+            _assignment(session, course, assignment)
+        tree = self._keep(files)
+        mine = _submissions_of(course, assignment, student)
+        with self.writing() as session:
+            _assignment(session, course, assignment)
+            used = session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
+            if quota is not None and used + tree.space > quota:
+                raise QuotaExceeded(used, quota)
+            while session.scalar(select(SubmissionRow.id).where(*mine, SubmissionRow.received == received)):
+                received += timedelta(microseconds=1)
+            _add_tree(session, tree)
+            row = SubmissionRow(
+                course=course,
+                assignment=assignment,
+                student=student,
+                received=received,
+                release=_newest_release(session, course, assignment).id,
+                tree=tree.sha256,
+                size=tree.size,
+                space=tree.space,
+            )
+            session.add(row)
+            session.flush()
+            session.add(JobRow(submission=row.id, requested_by=student, state="waiting", queued=self.clock()))
+            return _submission(row)
+
+    def submission(self, submission_id: int) -> Submission:
+        """One submission by its number.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self.reading() as session:
+            row = session.get(SubmissionRow, submission_id)
+            if row is None:
+                raise NotFound("submission")
+            return _submission(row)
+
+    def submissions(self, course: str, assignment: str, student: str | None = None) -> list[Submission]:
+        """Submissions to an assignment in the order they came; of everybody or of one student.
+
+        Raises:
+            NotFound: the course or the assignment.
+        """
+        with self.reading() as session:
+            _assignment(session, course, assignment)
+            rows = session.scalars(
+                select(SubmissionRow)
+                .where(SubmissionRow.course == course, SubmissionRow.assignment == assignment)
+                .where(*([SubmissionRow.student == student] if student is not None else []))
+                .order_by(SubmissionRow.id)
+            )
+            return [_submission(row) for row in rows]
+
+    def latest_submission(self, course: str, assignment: str, student: str) -> Submission | None:
+        """The last that came, also of an assignment that is hidden now."""
+        with self.reading() as session:
+            row = _latest(session, course, assignment, student)
+            return None if row is None else _submission(row)
+
+    def standing(self, course: str, student: str) -> list[Standing]:
+        """All of one student's submissions in a course, in the order they came, and how far each is."""
+        job = aliased(JobRow)
+        newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
+        note = aliased(FeedbackRow)
+        newest_note = select(func.max(note.id)).where(note.submission == SubmissionRow.id).scalar_subquery()
+        with self.reading() as session:
+            rows = session.execute(
+                select(SubmissionRow, JobRow.state, FeedbackRow)
+                .select_from(SubmissionRow)
+                .outerjoin(JobRow, JobRow.id == newest_job)
+                .outerjoin(FeedbackRow, FeedbackRow.id == newest_note)
+                .where(SubmissionRow.course == course, SubmissionRow.student == student)
+                .order_by(SubmissionRow.id)
+            )
+            return [
+                Standing(_submission(row), cast("State | None", state), None if found is None else _feedback(found))
+                for row, state, found in rows
+            ]
+
+    def files(self, submission: Submission) -> tuple[File, ...]:
+        """The list of a submission's files."""
+        with self.reading() as session:
+            return _files(session, submission.sha256)
+
+    def read(self, file: File) -> bytes:
+        """What is in a file."""
+        return self._blobs.read(file.sha256)
+
+    def write_files(self, submission: Submission, folder: Path) -> None:
+        """Put a submission's files into ``folder``, replacing it, with the server's time as ``timestamp.txt``.
+
+        The folder is complete or not there at all; nothing in it is a link.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            draft.chmod(0o755)
+            for file in self.files(submission):
+                path = draft / file.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.read(file))
+            (draft / TIMESTAMP_FILE).write_text(show_time(submission.received), encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    # Feedback
+
+    def put_feedback(
+        self,
+        submission: Submission,
+        files: Mapping[str, bytes],
+        *,
+        released: bool,
+        score: float | None = None,
+        max_score: float | None = None,
+    ) -> None:
+        """Keep feedback on a submission in place of earlier one; students see it once ``released``."""
+        tree = self._keep(files)
+        with self.writing() as session:
+            _add_tree(session, tree)
+            session.add(
+                FeedbackRow(
+                    submission=submission.id,
+                    created=self.clock(),
+                    released=released,
+                    tree=tree.sha256,
+                    score=score,
+                    max_score=max_score,
+                )
+            )
+
+    def feedback(self, submission: Submission) -> Feedback | None:
+        """The newest feedback on a submission, released or not."""
+        with self.reading() as session:
+            row = session.scalar(
+                select(FeedbackRow)
+                .where(FeedbackRow.submission == submission.id)
+                .order_by(FeedbackRow.id.desc())
+                .limit(1)
+            )
+            return None if row is None else _feedback(row)
+
+    def feedback_files(self, feedback: Feedback) -> tuple[File, ...]:
+        """The list of its files."""
+        with self.reading() as session:
+            return _files(session, feedback.sha256)
+
+    # Jobs
+
+    def enqueue(self, course: str, assignment: str, student: str, *, requested_by: str) -> int:
+        """Have a student's latest submission graded (again); returns the job's number.
+
+        Raises:
+            NotFound: there is no submission.
+        """
+        with self.writing() as session:
+            latest = _latest(session, course, assignment, student)
+            if latest is None:
+                raise NotFound("submission")
+            job = JobRow(submission=latest.id, requested_by=requested_by, state="waiting", queued=self.clock())
+            session.add(job)
+            session.flush()
+            return job.id
+
+    def claim(self) -> Job | None:
+        """The oldest waiting job, now running; None when there is nothing to do.
+
+        Two jobs for one student and assignment never run at the same time: they share folders in the course.
+        """
+        taken, busy = aliased(JobRow), aliased(SubmissionRow)
+        same_work_runs = (
+            select(taken.id)
+            .join(busy, busy.id == taken.submission)
+            .where(
+                taken.state == "running",
+                busy.course == SubmissionRow.course,
+                busy.assignment == SubmissionRow.assignment,
+                busy.student == SubmissionRow.student,
+            )
+            .exists()
+        )
+        with self.writing() as session:
+            found = session.execute(
+                select(JobRow, SubmissionRow)
+                .join(SubmissionRow, SubmissionRow.id == JobRow.submission)
+                .where(JobRow.state == "waiting", ~same_work_runs)
+                .order_by(JobRow.id)
+                .limit(1)
+            ).first()
+            if found is None:
+                return None
+            job, submission = found
+            job.state, job.started, job.attempts = "running", self.clock(), job.attempts + 1
+            return _job(job, submission)
+
+    def requeue_running(self) -> int:
+        """Put back the jobs that a killed worker left running; returns how many were running.
+
+        A job that was started ``ATTEMPTS_LIMIT`` times fails instead, so that one submission cannot stop the others.
+        """
+        running = update(JobRow).where(JobRow.state == "running")
+        reason = f"the grading worker died {ATTEMPTS_LIMIT} times while it graded this submission"
+        with self.writing() as session:
+            count = session.scalar(select(func.count()).where(JobRow.state == "running")) or 0
+            session.execute(
+                running.where(JobRow.attempts >= ATTEMPTS_LIMIT).values(
+                    state="failed", error=reason, finished=self.clock()
+                )
+            )
+            session.execute(running.values(state="waiting"))
+            return count
+
+    def finish(self, job_id: int, *, error: str | None = None) -> None:
+        """Mark a job done or, with a reason, failed."""
+        with self.writing() as session:
+            job = _existing_job(session, job_id)
+            job.state, job.error, job.finished = ("failed" if error else "done"), error, self.clock()
+
+    def job(self, job_id: int) -> Job:
+        """One job by its number.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self.reading() as session:
+            job = _existing_job(session, job_id)
+            submission = session.get_one(SubmissionRow, job.submission)
+            return _job(job, submission)
+
+    def _keep(self, files: Mapping[str, bytes]) -> _Tree:
+        """Put files on disk and return their list, in its one form."""
+        entries = []
+        for path, content in zip(file_paths(files), files.values(), strict=True):
+            blob = self._blobs.keep(content)
+            entries.append([path, blob.sha256, blob.md5, blob.size])
+        entries.sort()
+        return _Tree(entries)
+
+
+class _Tree:
+    """A list of files, ready for the database."""
+
+    def __init__(self, entries: list[list[Any]]) -> None:
+        self.entries = entries
+        self.sha256 = hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+        self.size = sum(size for *_, size in entries)
+        self.space = sum(max(size, BLOCK) for *_, size in entries)
+
+
+def _add_tree(session: Session, tree: _Tree) -> None:
+    session.execute(insert(TreeRow).values(sha256=tree.sha256, files=tree.entries).on_conflict_do_nothing())
+
+
+def _course(session: Session, name: str) -> CourseRow:
+    row = session.get(CourseRow, name)
+    if row is None or row.hidden is not None:
+        raise NotFound("course")
+    return row
+
+
+def _assignment(session: Session, course: str, name: str) -> AssignmentRow:
+    _course(session, course)
+    row = session.get(AssignmentRow, (course, name))
+    if row is None or row.hidden is not None:
+        raise NotFound("assignment")
+    return row
+
+
+def _newest_release(session: Session, course: str, assignment: str) -> ReleaseRow:
+    return session.scalars(
+        select(ReleaseRow)
+        .where(ReleaseRow.course == course, ReleaseRow.assignment == assignment)
+        .order_by(ReleaseRow.version.desc())
+        .limit(1)
+    ).one()
+
+
+def _submissions_of(course: str, assignment: str, student: str) -> Sequence[Any]:
+    return (
+        SubmissionRow.course == course,
+        SubmissionRow.assignment == assignment,
+        SubmissionRow.student == student,
+    )
+
+
+def _latest(session: Session, course: str, assignment: str, student: str) -> SubmissionRow | None:
+    return session.scalar(
+        select(SubmissionRow)
+        .where(*_submissions_of(course, assignment, student))
+        .order_by(SubmissionRow.id.desc())
+        .limit(1)
+    )
+
+
+def _existing_job(session: Session, job_id: int) -> JobRow:
+    job = session.get(JobRow, job_id)
+    if job is None:
+        raise NotFound("job")
+    return job
+
+
+def _files(session: Session, tree: str) -> tuple[File, ...]:
+    return tuple(File(*entry) for entry in session.get_one(TreeRow, tree).files)
+
+
+def _submission(row: SubmissionRow) -> Submission:
+    return Submission(row.id, row.course, row.assignment, row.student, row.received, row.size, row.tree)
+
+
+def _feedback(row: FeedbackRow) -> Feedback:
+    return Feedback(row.submission, row.created, row.released, row.tree, row.score, row.max_score)
+
+
+def _job(row: JobRow, submission: SubmissionRow) -> Job:
+    return Job(
+        row.id,
+        submission.course,
+        submission.assignment,
+        submission.student,
+        row.requested_by,
+        cast("State", row.state),
+        row.error,
+        submission.id,
+    )
