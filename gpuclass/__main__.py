@@ -1,0 +1,5 @@
+"""``python -m gpuclass`` is the command ``gpuclass``."""
+
+from gpuclass.cli import main
+
+main()

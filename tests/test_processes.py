@@ -1,0 +1,140 @@
+"""The processes of a class and their supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpuclass import processes
+from gpuclass.processes import Process, ProcessError, Supervisor, as_service_user, service_user_may_read
+from gpuclass.settings import Settings
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+def test_as_root_a_process_keeps_no_capability_and_only_the_engines_group() -> None:
+    command = as_service_user(["hub"], caller_uid=0, docker_gid=998, may_read_checkout=True)
+    assert command == (
+        *("setpriv", "--pdeathsig=TERM", "--reuid=1000", "--regid=1000", "--groups=998"),
+        *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", "hub"),
+    )
+
+
+def test_a_process_that_does_not_need_the_engine_is_in_no_group() -> None:
+    command = as_service_user(["exchange"], caller_uid=0, docker_gid=None, may_read_checkout=True)
+    assert "--clear-groups" in command
+    assert not [part for part in command if part.startswith("--groups")]
+
+
+def test_below_a_closed_home_a_process_may_read_but_not_write_what_is_not_its_own() -> None:
+    command = as_service_user(["hub"], caller_uid=0, docker_gid=None, may_read_checkout=False)
+    assert "--bounding-set=-all,+dac_read_search" in command
+
+
+def test_without_root_there_is_nothing_to_drop() -> None:
+    command = as_service_user(["hub"], caller_uid=1000, docker_gid=998, may_read_checkout=True)
+    assert command == ("setpriv", "--pdeathsig=TERM", "--", "hub")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rights can be dropped only as root")
+@pytest.mark.parametrize(("readable", "capabilities"), [(True, "0000000000000000"), (False, "0000000000000004")])
+def test_dropped_rights_are_really_gone(readable: bool, capabilities: str) -> None:
+    command = as_service_user(
+        ["grep", "-E", "^(Uid|Groups|CapEff|CapBnd|NoNewPrivs)", "/proc/self/status"],
+        caller_uid=0,
+        docker_gid=None,
+        may_read_checkout=readable,
+    )
+    status = dict(
+        line.split(":\t", 1) for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    )
+    assert status["Uid"].split() == ["1000"] * 4
+    assert status["Groups"].split() == []
+    assert status["NoNewPrivs"] == "1"
+    assert (status["CapEff"], status["CapBnd"]) == (capabilities, capabilities)
+
+
+def test_a_closed_folder_above_is_seen(tmp_path: Path) -> None:
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    assert not service_user_may_read(inner)
+    assert service_user_may_read(Path("/usr/bin"))
+
+
+def test_a_process_gets_nothing_of_the_callers_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_CALLER", "x")
+    found = processes.environment(settings, {"MORE": "1"})
+    assert "SECRET_OF_CALLER" not in found
+    assert found["MORE"] == "1"
+    assert found["GPUCLASS_CONFIG"] == str(settings.path)
+
+
+def test_only_hub_and_grading_talk_to_the_engine(settings: Settings) -> None:
+    assert [p.name for p in processes.processes(settings) if p.talks_to_docker] == ["hub", "grading"]
+
+
+def test_the_hub_is_found_on_the_class_network_only(settings: Settings) -> None:
+    listens = {p.name: p.listens for p in processes.processes(settings)}
+    assert listens["hub"] == ("10.89.0.1", 8081)
+    assert listens["exchange"] == ("10.89.0.1", 8082)
+    assert listens["proxy"] == ("127.0.0.1", 8000)
+    assert listens["grading"] is None
+
+
+class Started:
+    """A supervisor over processes of a test's choice."""
+
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch, *chosen: Process) -> None:
+        monkeypatch.setattr(processes, "processes", lambda _: chosen)
+        monkeypatch.setattr(processes, "wrapped", lambda process, _: process.argv)
+        self.said: list[str] = []
+        self.supervisor = Supervisor(settings, docker_gid=0, say=self.said.append)
+
+    def pid(self, name: str) -> int:
+        return self.supervisor._running[name].pid
+
+
+def test_a_killed_process_is_started_again_and_the_others_are_left_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Started(settings, monkeypatch, Process("one", SLEEPER), Process("two", SLEEPER))
+    started.supervisor.start()
+    first, second = started.pid("one"), started.pid("two")
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    started.supervisor.watch(lambda: started.pid("one") != first or time.monotonic() > deadline)
+    assert started.pid("one") != first
+    assert started.pid("two") == second
+    assert any("one ended (-9) and is started again" in line for line in started.said)
+    started.supervisor.stop()
+
+
+def test_stop_ends_even_a_process_that_ignores_the_polite_signal(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    started = Started(settings, monkeypatch, Process("stubborn", (sys.executable, "-c", stubborn)))
+    monkeypatch.setattr(processes, "STOP_TIMEOUT_S", 0.2)
+    started.supervisor.start()
+    pid = started.pid("stubborn")
+    while "up" not in started.supervisor.log_of("stubborn").read_text():
+        time.sleep(0.01)
+    started.supervisor.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Process("hub", (sys.executable, "-c", "raise SystemExit('no such database')"), listens=("127.0.0.1", 9))
+    started = Started(settings, monkeypatch, failing)
+    with pytest.raises(ProcessError, match=r"hub ended with 1\. Its log, .*hub\.log, ends with:\n  no such database"):
+        started.supervisor.start()
