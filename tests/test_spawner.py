@@ -10,7 +10,6 @@ import requests
 from docker.errors import APIError
 from jupyterhub.spawner import SpawnException
 
-from gpuclass import spawner as module
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner, environment, host_config
 from tests.conftest import MakeSettings
@@ -150,7 +149,7 @@ async def test_an_engine_that_does_not_answer_is_explained_to_the_student(
 
 
 async def test_progress_is_told_in_the_class_language(make_spawner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.asyncio, "sleep", _no_sleep)
+    monkeypatch.setattr(asyncio, "sleep", _no_sleep)
     spawner = make_spawner()
     steps = iter(["container", "server", "ready"])
     told = []
