@@ -5,6 +5,10 @@ Imports stand inside the commands: ``gpuclass --help`` should not load nbgrader 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(
@@ -27,6 +31,63 @@ def check() -> None:
 
     settings = load()
     typer.echo(f"{settings.path}: class {settings.class_.name!r} can be used")
+
+
+network_app = typer.Typer(help="The class's network and its walls.", no_args_is_help=True)
+app.add_typer(network_app, name="network")
+
+
+@network_app.command("up")
+def network_up() -> None:
+    """Put up the Docker network and the firewall table of this class (root)."""
+    from gpuclass import firewall, network
+    from gpuclass.settings import load
+
+    settings = load()
+    with _plainly(network.NetworkError, firewall.FirewallError):
+        network.up(settings)
+    typer.echo(f"{settings.network_name}: {settings.network.subnet}, internet {settings.network.internet}")
+
+
+@network_app.command("down")
+def network_down() -> None:
+    """Take down the Docker network and the firewall table of this class (root)."""
+    from gpuclass import firewall, network
+    from gpuclass.settings import load
+
+    settings = load()
+    with _plainly(network.NetworkError, firewall.FirewallError):
+        network.down(settings)
+    typer.echo(f"{settings.network_name}: gone")
+
+
+@network_app.command("show")
+def network_show(json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Say what stands of it (root); exit 1 when it is not all of what class.toml asks for."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from gpuclass import firewall, network
+    from gpuclass.settings import load
+
+    settings = load()
+    with _plainly(network.NetworkError, firewall.FirewallError):
+        status = network.status(settings)
+    if json:
+        typer.echo(dumps({"name": settings.network_name, "up": status.up, **asdict(status)}))
+    else:
+        typer.echo("\n".join(network.describe(settings, status)))
+    raise typer.Exit(0 if status.up else 1)
+
+
+@contextmanager
+def _plainly(*kinds: type[Exception]) -> Iterator[None]:
+    """Print errors of these kinds, which a person can act on, without a traceback."""
+    try:
+        yield
+    except kinds as error:
+        typer.secho(str(error), fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
 
 
 def main() -> None:

@@ -49,6 +49,13 @@ def _address(text: object) -> ipaddress.IPv4Address:
         raise ValueError('is not an IPv4 address; write for example "10.0.0.53"') from None
 
 
+def _resolver(text: object) -> ipaddress.IPv4Address:
+    address = _address(text)
+    if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
+        raise ValueError("is not a name server that containers can reach; write its address on the network")
+    return address
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -66,6 +73,7 @@ def _site_address(text: str) -> str:
 
 Network = Annotated[ipaddress.IPv4Network, BeforeValidator(_network)]
 Address = Annotated[ipaddress.IPv4Address, BeforeValidator(_address)]
+Resolver = Annotated[ipaddress.IPv4Address, BeforeValidator(_resolver)]
 
 
 class Section(BaseModel):
@@ -154,7 +162,7 @@ class NetworkSection(Section):
         description="`off`: nothing but the hub and the exchange, names included. `open`: public addresses too; "
         "private ranges and the cloud's metadata address stay closed.",
     )
-    resolvers: tuple[Address, ...] = Field(
+    resolvers: tuple[Resolver, ...] = Field(
         (), strict=False, description="Name servers that containers may ask when internet is `open`."
     )
     subnet: Network = Field(
