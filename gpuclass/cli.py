@@ -80,6 +80,42 @@ def network_show(json: Annotated[bool, typer.Option("--json", help="One JSON obj
     raise typer.Exit(0 if status.up else 1)
 
 
+images_app = typer.Typer(help="The images: what is built from what; `build` builds what is missing.")
+app.add_typer(images_app, name="images")
+
+
+@images_app.callback(invoke_without_command=True)
+def images_show(
+    context: typer.Context, json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False
+) -> None:
+    """Show what is built from what, and whether it is current; exit 1 when something is missing."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from gpuclass import images
+
+    if context.invoked_subcommand:
+        return
+    with _plainly(images.ImageError):
+        rows = images.status()
+    if json:
+        typer.echo(dumps([asdict(row) for row in rows]))
+    else:
+        typer.echo("\n".join(images.describe(rows)))
+    raise typer.Exit(0 if all(row.built for row in rows) else 1)
+
+
+@images_app.command("build")
+def images_build(
+    names: Annotated[list[str] | None, typer.Argument(help="base, student, grader; all if none is named.")] = None,
+) -> None:
+    """Build images whose files have changed, and those that are missing."""
+    from gpuclass import images
+
+    with _plainly(images.ImageError):
+        images.build(names or tuple(images.PARENTS), say=typer.echo)
+
+
 @contextmanager
 def _plainly(*kinds: type[Exception]) -> Iterator[None]:
     """Print errors of these kinds, which a person can act on, without a traceback."""

@@ -1,0 +1,63 @@
+"""nbgrader's handlers for students, in threads. Inside the container; imported at the first request (it is expensive).
+
+nbgrader does its work in the server's only thread: a self-check of a minute, or an exchange that does not answer, would
+stop every kernel and every save of that student meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from nbgrader.server_extensions.assignment_list import handlers as listing
+from nbgrader.server_extensions.validate_assignment import handlers as validation
+from tornado import web
+
+
+class AssignmentListHandler(listing.AssignmentListHandler):  # type: ignore[misc]  # nbgrader has no types
+    """GET ``assignments``: what is released, fetched and submitted."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """List the assignments of the course in the query."""
+        course = self.get_argument("course_id")
+        await self.finish(json.dumps(await asyncio.to_thread(self.manager.list_assignments, course_id=course)))
+
+
+class CourseListHandler(listing.CourseListHandler):  # type: ignore[misc]  # nbgrader has no types
+    """GET ``courses``: the courses that have assignments."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """List the courses."""
+        await self.finish(json.dumps(await asyncio.to_thread(self.manager.list_courses)))
+
+
+class AssignmentActionHandler(listing.AssignmentActionHandler):  # type: ignore[misc]  # nbgrader has no types
+    """POST ``assignments/fetch``, ``submit`` or ``fetch_feedback``."""
+
+    @web.authenticated
+    async def post(self, action: str) -> None:
+        """Do it; answer with the new list, or with what went wrong."""
+        body: dict[str, Any] = self.get_json_body()
+        await self.finish(json.dumps(await asyncio.to_thread(self._act, action, **body)))
+
+    def _act(self, action: str, *, course_id: str, assignment_id: str) -> dict[str, Any]:
+        do = {
+            "fetch": self.manager.fetch_assignment,
+            "submit": self.manager.submit_assignment,
+            "fetch_feedback": self.manager.fetch_feedback,
+        }[action]
+        outcome: dict[str, Any] = do(course_id, assignment_id)
+        return self.manager.list_assignments(course_id=course_id) if outcome["success"] else outcome
+
+
+class ValidateHandler(validation.ValidateAssignmentHandler):  # type: ignore[misc]  # nbgrader has no types
+    """POST ``assignments/validate``: the self-check, run in a kernel of its own."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Run the notebook and its visible tests."""
+        path = self.get_json_body()["path"]
+        await self.finish(json.dumps(await asyncio.to_thread(self.validate_notebook, path)))

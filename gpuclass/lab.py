@@ -1,0 +1,156 @@
+"""What gpuclass adds to a user's server, inside the container: the command that starts it and a server extension.
+
+Start-up is what eighty students wait for at once, so nothing here imports nbgrader, SQLAlchemy or the curriculum before
+somebody asks for them. The figures behind that are in docs/explanation/images.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import url_path_join
+from tornado import web
+from traitlets import import_item
+
+if TYPE_CHECKING:
+    from jupyter_server.serverapp import ServerApp
+    from tornado.httputil import HTTPServerRequest
+
+INSTRUCTOR = "instructor"
+ROLES = Path("/etc/jupyter/roles")
+COURSE = Path("/srv/course")
+CURRICULUM = Path("/srv/curriculum.git")
+
+LAZY_HANDLERS = {
+    r"/assignments": "gpuclass.assignments.AssignmentListHandler",
+    r"/assignments/(?P<action>fetch|submit|fetch_feedback)": "gpuclass.assignments.AssignmentActionHandler",
+    r"/assignments/validate": "gpuclass.assignments.ValidateHandler",
+    r"/courses": "gpuclass.assignments.CourseListHandler",
+}
+"""What nbgrader's extension in Lab calls for a student, when the Assignments tab or Validate is used."""
+
+
+def main() -> None:
+    """Start the single-user server of the role in ``GPUCLASS_ROLE``."""
+    instructor = os.environ.get("GPUCLASS_ROLE") == INSTRUCTOR
+    os.environ["JUPYTER_CONFIG_PATH"] = str(ROLES / (INSTRUCTOR if instructor else "student"))
+    if instructor:
+        link_course(Path.home())
+
+    from jupyterhub.singleuser.extension import main as single_user_server
+
+    single_user_server()
+
+
+def link_course(home: Path) -> None:
+    """Make the course folder appear in ``home``: Formgrader and Lab only open what lies below the server's root."""
+    link = home / "course"
+    if COURSE.is_dir() and not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(COURSE)
+
+
+class LazyHandler(web.RequestHandler):
+    """Stands for a handler that is expensive to import: the first request imports it."""
+
+    def __new__(  # type: ignore[misc]  # noqa: D102 - not an instance of this class, so Python skips __init__
+        cls, application: web.Application, request: HTTPServerRequest, *, target: str, server: ServerApp
+    ) -> web.RequestHandler:
+        handler = import_item(target)
+        if "assignment_list_manager" not in application.settings:
+            from nbgrader.server_extensions.assignment_list.handlers import AssignmentList
+
+            manager = AssignmentList(parent=server)
+            manager.root_dir = server.root_dir
+            application.settings |= {"assignment_list_manager": manager, "root_dir": server.root_dir}
+        return handler(application, request)  # type: ignore[no-any-return]  # import_item has no types
+
+
+class VersionHandler(APIHandler):
+    """nbgrader's front end asks at every page load whether it fits the server: answered without importing nbgrader."""
+
+    @web.authenticated
+    def get(self) -> None:
+        """Compare the version in the query with the installed one."""
+        asked, installed = self.get_argument("version"), version("nbgrader")
+        fits = asked == installed
+        self.finish({"success": fits, "message": "" if fits else f"Lab has nbgrader {asked}, the server {installed}."})
+
+
+class Curriculum:
+    """Merges released notebooks into the home, one merge at a time, and remembers what the last one said."""
+
+    def __init__(self, repository: Path, home: Path) -> None:
+        self.repository = repository
+        self.home = home
+        self.last: dict[str, Any] | None = None
+        self._turn = asyncio.Lock()
+
+    def start(self) -> None:
+        """Merge in the background."""
+        self._background = asyncio.create_task(self.merge())  # kept, or it could be collected before it ends
+
+    async def merge(self) -> dict[str, Any]:
+        """Merge in a thread; the server goes on answering."""
+        async with self._turn:
+            self.last = await asyncio.to_thread(self._merge)
+            return self.last
+
+    def _merge(self) -> dict[str, Any]:
+        merge = import_item("gpuclass.curriculum.merge")
+        return dataclasses.asdict(merge(self.repository, self.home))
+
+
+class CurriculumHandler(APIHandler):
+    """``gpuclass/curriculum``: GET what the last merge said (null before the first), POST to merge now."""
+
+    def initialize(self, curriculum: Curriculum) -> None:
+        """Take the server's one Curriculum."""
+        self.curriculum = curriculum
+
+    @web.authenticated
+    def get(self) -> None:
+        """Answer with the last result."""
+        self.finish(json.dumps(self.curriculum.last, default=str))
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Merge and answer with the result."""
+        await self.finish(json.dumps(await self.curriculum.merge(), default=str))
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "gpuclass.lab"}]
+
+
+def _load_jupyter_server_extension(server: ServerApp) -> None:
+    """Register the handlers; Formgrader and the list of courses for instructors only."""
+    settings = server.web_app.settings
+    settings["gpuclass_curriculum"] = curriculum = Curriculum(CURRICULUM, Path(server.root_dir))
+    handlers: list[tuple[Any, ...]] = [
+        (r"/nbgrader_version", VersionHandler),
+        (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
+    ]
+    handlers += [(path, LazyHandler, {"target": target, "server": server}) for path, target in LAZY_HANDLERS.items()]
+    server.web_app.add_handlers(  # type: ignore[no-untyped-call]  # tornado's lacks an annotation
+        ".*$", [(url_path_join(settings["base_url"], path), *rest) for path, *rest in handlers]
+    )
+
+    if os.environ.get("GPUCLASS_ROLE") == INSTRUCTOR:
+        from nbgrader.server_extensions import course_list, formgrader
+
+        course_list.load_jupyter_server_extension(server)
+        formgrader.load_jupyter_server_extension(server)
+
+
+async def _start_jupyter_server_extension(server: ServerApp) -> None:
+    """Called when the server answers: merge the curriculum, without anybody waiting for it."""
+    curriculum: Curriculum = server.web_app.settings["gpuclass_curriculum"]
+    curriculum.start()

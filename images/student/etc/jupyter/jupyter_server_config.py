@@ -1,0 +1,17 @@
+"""The user's server. Extensions stand in jupyter_server_config.d; what a role sees in Lab, under roles/."""
+
+import os
+
+c = get_config()  # noqa: F821 - given by Jupyter
+
+c.ServerApp.ip = "0.0.0.0"  # noqa: S104 - inside the container; the class network decides who reaches it
+c.ServerApp.port = 8888
+c.ServerApp.open_browser = False
+
+# Lab's own settings: the language, then.  Both front ends read the same folder.
+language = os.environ.get("GPUCLASS_LANGUAGE", "ko")
+c.LabApp.app_settings_dir = f"/etc/jupyter/languages/{language}"
+
+# Classes have no internet by default, and the image is read-only: nothing to look up, nothing to install.
+c.LabApp.extension_manager = "readonly"
+c.LabApp.news_url = None
