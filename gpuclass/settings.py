@@ -138,8 +138,23 @@ class LoginSection(Section):
         description="JupyterHub authenticator: `gpuclass` for cards with generated passwords, or the class path of "
         "another (OAuth, LTI). Roles and teams come from the roster in every case.",
     )
+    options: dict[str, Any] = Field(
+        {},
+        description="Options of that other authenticator, such as `client_id` of an OAuth one; a table "
+        "`[login.options]` of its own.",
+    )
     failures: int = Field(5, ge=1, le=100, description="Wrong passwords in a row before one account has to wait.")
-    wait: Duration = Field("30s", validate_default=True, description="How long that account then waits.")
+    wait: Duration = Field(
+        "30s",
+        validate_default=True,
+        description="How long that account then waits. It is the account that waits and never the address: a whole "
+        "school comes from one.",
+    )
+
+    @property
+    def makes_passwords(self) -> bool:
+        """Whether passwords are generated and checked here rather than by another authenticator."""
+        return self.authenticator == "gpuclass"
 
 
 class ServerSection(Section):
@@ -242,6 +257,11 @@ class Settings(Section):
     def roster_path(self) -> Path:
         """The roster CSV."""
         return self.data / self.login.roster
+
+    @property
+    def accounts_path(self) -> Path:
+        """The roster as imported last, with password hashes; readable by the service user only."""
+        return self.data / "accounts.sqlite"
 
     @property
     def course_folder(self) -> Path:
