@@ -41,10 +41,11 @@ table inet {table} {{
 		reject with icmpx admin-prohibited
 	}}
 
-	chain source {{
-		type filter hook prerouting priority raw; policy accept;
+	chain before_redirects {{
+		type filter hook prerouting priority mangle; policy accept;
 		iifname "{bridge}" meta nfproto ipv6 drop
 		iifname "{bridge}" ip saddr != {subnet} drop
+		iifname "{bridge}" fib daddr type local goto class_to_machine
 	}}
 
 	chain input {{
@@ -106,7 +107,8 @@ def ruleset(settings: Settings) -> str:
     """The class's table in nftables' own language.
 
     What comes from the class's bridge is judged packet by packet, by where it goes: only *replies* are let through for
-    belonging to a connection, so a table that gets stricter also ends what is open already.
+    belonging to a connection, so a table that gets stricter also ends what is open already. What is meant for the
+    machine is judged before a published port could redirect it elsewhere, and again where it arrives.
     """
     is_open = settings.network.internet == "open"
     if is_open:
@@ -115,7 +117,6 @@ def ruleset(settings: Settings) -> str:
         machine = [ask]
         onward = [
             f'oifname "{settings.network_name}" goto refuse',
-            "ct status dnat goto refuse",  # a published port of this machine, redirected before this hook
             ask,
             f"meta l4proto {{ tcp, udp }} th dport {DNS_PORTS} goto refuse",
             "ip daddr @closed goto refuse",

@@ -65,7 +65,8 @@ class Status:
 def request(settings: Settings) -> dict[str, Any]:
     """The Docker network, as keyword arguments of ``APIClient.create_network``.
 
-    With internet ``off`` it is an *internal* one: its containers have no way out even where somebody flushed all rules.
+    With internet ``off`` it is an *internal* one: Docker closes the ways out, too, and from version 25 on its
+    containers have no route to anywhere else, so that no flushed table opens them.
     """
     pool = IPAMPool(subnet=str(settings.network.subnet), gateway=str(settings.gateway))
     return {

@@ -17,10 +17,11 @@ table inet gpuclass_deep_camp {
 		reject with icmpx admin-prohibited
 	}
 
-	chain source {
-		type filter hook prerouting priority raw; policy accept;
+	chain before_redirects {
+		type filter hook prerouting priority mangle; policy accept;
 		iifname "gpc-deep-camp" meta nfproto ipv6 drop
 		iifname "gpc-deep-camp" ip saddr != 10.89.0.0/20 drop
+		iifname "gpc-deep-camp" fib daddr type local goto class_to_machine
 	}
 
 	chain input {
@@ -57,7 +58,6 @@ table inet gpuclass_deep_camp {
 OPEN_FROM_CLASS = """\
 	chain from_class {
 		oifname "gpc-deep-camp" goto refuse
-		ct status dnat goto refuse
 		ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept
 		meta l4proto { tcp, udp } th dport { 53, 853 } goto refuse
 		ip daddr @closed goto refuse
