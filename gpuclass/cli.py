@@ -212,6 +212,17 @@ def roster_reset(login: str) -> None:
     typer.echo(password)
 
 
+@app.command()
+def exchange() -> None:
+    """Run the exchange: assignments out, submissions in, feedback back."""
+    from gpuclass.exchange.service import serve
+    from gpuclass.roster import RosterError
+    from gpuclass.settings import load
+
+    with _plainly(RosterError):
+        serve(load())
+
+
 @contextmanager
 def _plainly(*kinds: type[Exception]) -> Iterator[None]:
     """Print errors of these kinds, which a person can act on, without a traceback."""
