@@ -223,6 +223,54 @@ def exchange() -> None:
         serve(load())
 
 
+curriculum_app = typer.Typer(help="Notebooks and exercises: build, check, release.", no_args_is_help=True)
+app.add_typer(curriculum_app, name="curriculum")
+
+
+@curriculum_app.command("build")
+def curriculum_build(
+    out: Annotated[Path, typer.Option(help="Folder for the built notebooks.")] = Path("build/curriculum"),
+) -> None:
+    """Build every session and exercise, to look at; the class gets its own by release."""
+    from gpuclass.curriculum import build
+    from gpuclass.curriculum.errors import CurriculumError
+
+    with _plainly(CurriculumError):
+        for path in build(out):
+            typer.echo(path)
+
+
+@curriculum_app.command("check")
+def curriculum_check() -> None:
+    """List what is wrong in the sources, by file and line."""
+    from gpuclass.curriculum import check
+
+    problems = check()
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("The curriculum's sources are in order.")
+
+
+@curriculum_app.command("release")
+def curriculum_release() -> None:
+    """Give the class its sessions: lectures to students' homes, exercises to the course folder."""
+    from gpuclass.curriculum import prepare_course, release
+    from gpuclass.curriculum.errors import CurriculumError
+    from gpuclass.settings import load
+
+    settings = load()
+    with _plainly(CurriculumError):
+        released = release(settings)
+        course = prepare_course(settings)
+    what = "released" if released.changed else "unchanged"
+    typer.echo(f"{what}: {released.files} files, commit {released.commit[:12]}; running servers merge it on demand")
+    typer.echo(f"exercises: {len(course.written)} written, {len(course.unchanged)} unchanged")
+    for name in course.kept:
+        typer.echo(f"kept as an instructor edited it: {settings.course_folder / 'source' / name}")
+
+
 @contextmanager
 def _plainly(*kinds: type[Exception]) -> Iterator[None]:
     """Print errors of these kinds, which a person can act on, without a traceback."""
