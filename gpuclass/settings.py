@@ -332,12 +332,14 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read as TOML: {error}") from None
-    tables.pop("path", None)
+    faults = ["path: unknown key; known: " + ", ".join(sections())] if "path" in tables else []
     try:
-        return Settings.model_validate({**tables, "path": path.resolve()})
+        settings = Settings.model_validate({**tables, "path": path.resolve()})
     except ValidationError as error:
-        lines = [f"{path} cannot be used:", *(f"  {_explain(problem)}" for problem in error.errors())]
-        raise SettingsError("\n".join(lines)) from None
+        faults += [_explain(problem) for problem in error.errors()]
+    if faults:
+        raise SettingsError("\n".join([f"{path} cannot be used:", *(f"  {fault}" for fault in faults)]))
+    return settings
 
 
 def _explain(problem: Any) -> str:

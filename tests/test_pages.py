@@ -1,0 +1,87 @@
+"""The hub's pages in the class's language, rendered over JupyterHub's own templates without a hub."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub._data import DATA_FILES_PATH
+
+import gpuclass
+
+OURS = Path(gpuclass.__file__).parent / "templates"
+STOCK = Path(DATA_FILES_PATH) / "templates"
+PAGES = sorted(path.name for path in OURS.glob("*.html"))
+HANGUL = re.compile(r"[가-힣]")
+
+
+def rendered(page: str, language: str, **variables: object) -> str:
+    loader = ChoiceLoader(
+        [PrefixLoader({"templates": FileSystemLoader(STOCK)}), FileSystemLoader([OURS, STOCK])]  # as JupyterHub does it
+    )
+    environment = Environment(loader=loader, autoescape=True)
+    user = SimpleNamespace(name="s01", json_escaped_name="s01", spawner=SimpleNamespace(options_form=None))
+    given = {
+        "language": language,
+        "class_title": "<Camp>",
+        "static_url": lambda path, **_: path,
+        "base_url": "/hub/",
+        "user": user,
+        "parsed_scopes": {},
+        "default_server": SimpleNamespace(active=False),
+        "login_service": "",
+    }
+    return environment.get_template(page).render(given | variables)
+
+
+def visible(html: str) -> str:
+    """Text and form labels of a page, without scripts and JupyterHub's hidden error dialogue."""
+    html = re.sub(r"(?s)<script.*?</script>|<noscript.*?</noscript>|<div class=\"modal.*", "", html)
+    labels = " ".join(re.findall(r'<input[^>]*type="submit"[^>]*value="([^"]*)"', html))
+    return re.sub(r"\s+", " ", re.sub(r"(?s)<[^>]*>", " ", html) + labels)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_speaks_english_where_the_class_does(page: str) -> None:
+    text = visible(
+        rendered(page, "en", user=None if page == "login.html" else SimpleNamespace(name="s01", spawner=None))
+    )
+    assert not HANGUL.search(text)
+    assert "&lt;Camp&gt;" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("failed", [True, False])
+@pytest.mark.parametrize("active", [True, False])
+def test_no_english_is_left_on_a_students_page_in_korean(page: str, failed: bool, active: bool) -> None:
+    text = visible(rendered(page, "ko", failed=failed, default_server=SimpleNamespace(active=active)))
+    assert HANGUL.search(text)
+    assert re.findall(r"[A-Za-z]{3,}", text.replace("&lt;Camp&gt;", "")) in ([], ["s01"])
+
+
+def test_the_login_page_shows_the_error_and_keeps_the_login() -> None:
+    html = rendered("login.html", "ko", user=None, login_error="<틀림>", username='s01"')
+    assert "&lt;틀림&gt;" in html
+    assert 'value="s01&#34;"' in html
+
+
+def test_an_expired_login_form_is_explained_in_korean() -> None:
+    html = rendered("login.html", "ko", user=None, login_error="Login form invalid or expired. Try again.")
+    assert "페이지가 오래되었습니다" in html
+    assert "expired" not in visible(html)
+
+
+def test_another_authenticator_has_its_button_and_no_password_field() -> None:
+    html = rendered("login.html", "ko", user=None, login_service="GitHub", authenticator_login_url="/hub/oauth_login")
+    assert 'href="/hub/oauth_login"' in html
+    assert "password_input" not in html
+
+
+def test_only_who_manages_the_class_sees_its_links() -> None:
+    assert "수업 관리" not in rendered("home.html", "ko")
+    assert "수업 관리" in rendered("home.html", "ko", parsed_scopes={"admin-ui": True})
+
+
+def test_a_pending_start_has_no_stop_button() -> None:
+    assert "stop-server-btn" not in rendered("spawn_pending.html", "ko").split("<script>")[0]
