@@ -90,7 +90,7 @@ def dns(settings: Settings) -> dict[str, list[str]]:
     In a network of its own Docker answers names at 127.0.0.11 and passes on what it does not know: from the *machine*,
     past every rule about containers, when the servers are those of the machine's resolv.conf; from the *container* when
     they are named here. With internet ``off`` the one named is the container's own loopback, where nobody answers.
-    Engines before 24 then say nothing instead of an error and a program would wait for ten seconds: ``attempts:0``
+    Engine 20.10 then says nothing instead of an error and a program would wait for ten seconds: ``attempts:0``
     makes the C library give up at once, on any engine.
     """
     if settings.network.internet == "off":
