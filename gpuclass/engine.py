@@ -32,6 +32,7 @@ PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # roo
 DETACHED = ("setsid", "--fork", "env")  # Ctrl-C in our terminal is not for the engine
 ENGINE_PACKAGE = "docker.io"
 UNITS = ("docker.service", "containerd.service")
+SOCKET_UNIT = "docker.socket"
 APT_KINDS = {"dlstatus": "downloading", "pmstatus": "installing"}
 
 START_TIMEOUT_S = 60  # dockerd on a slow disk, first start; it takes 1 to 3 s elsewhere
@@ -62,7 +63,6 @@ class Found:
 
     Attributes:
         answers: an engine answers on its socket.
-        installed: ``dockerd`` is on this machine.
         missing: Debian packages that were asked for and are not installed, the engine's included.
         root: we may install and start things.
         apt: this machine installs packages with apt-get.
@@ -70,7 +70,6 @@ class Found:
     """
 
     answers: bool
-    installed: bool
     missing: tuple[str, ...]
     root: bool
     apt: bool
@@ -104,16 +103,17 @@ class Machine:
 
     def look(self, packages: Collection[str]) -> Found:
         """What is there; ``packages`` are those asked for beside the engine's."""
-        answers = self.version() is not None
+        systemd = Path("/run/systemd/system").is_dir()
+        asleep = systemd and self._active(SOCKET_UNIT) and not self._active(UNITS[0])  # a look would wake it up
+        answers = not asleep and self.version() is not None
         installed = answers or shutil.which("dockerd", path=PROGRAMS) is not None
         wanted = [*packages, *([] if installed else [ENGINE_PACKAGE])]
         return Found(
             answers=answers,
-            installed=installed,
             missing=tuple(sorted(name for name in wanted if not self._has_package(name))),
             root=os.geteuid() == 0,
             apt=shutil.which("apt-get") is not None,
-            systemd=Path("/run/systemd/system").is_dir(),
+            systemd=systemd,
         )
 
     def version(self) -> str | None:
@@ -134,15 +134,16 @@ class Machine:
 
     def install(self, packages: Sequence[str], say: Say) -> None:
         """apt-get update and install, progress told as it happens."""
-        self._apt(["update"], say)
+        self._apt(["update"], lambda _: None)
         self._apt(["install", "--yes", "--no-install-recommends", *packages], say)
 
     def active_units(self) -> list[str]:
         """Which of the engine's units systemd has running."""
-        return [unit for unit in UNITS if self._systemctl("is-active", "--quiet", unit) == 0]
+        return [unit for unit in UNITS if self._active(unit)]
 
     def start_unit(self) -> None:
-        """Start the distribution's service."""
+        """Start the distribution's service; systemd's limit of three starts a minute is for crashes, not for us."""
+        self._systemctl("reset-failed", UNITS[0], SOCKET_UNIT)
         if self._systemctl("start", UNITS[0]):
             raise EngineError(f"systemctl start {UNITS[0]} failed; `journalctl -u {UNITS[0]}` says why.")
 
@@ -193,6 +194,9 @@ class Machine:
             done = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  # our own names
             return done.stdout == "installed"
         return False
+
+    def _active(self, unit: str) -> bool:
+        return self._systemctl("is-active", "--quiet", unit) == 0
 
     def _systemctl(self, *arguments: str) -> int:
         return subprocess.run(["systemctl", *arguments], stderr=subprocess.DEVNULL, check=False).returncode  # noqa: S603, S607  # our own arguments; the machine's systemctl

@@ -1,5 +1,6 @@
 """Finding, starting and stopping Docker Engine, on a machine made of plain values."""
 
+import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 from gpuclass import engine
 from gpuclass.engine import EngineError, Found, Step, ensure, plan, progress, release
 
-READY = Found(answers=True, installed=True, missing=(), root=True, apt=True, systemd=False)
-BARE = replace(READY, answers=False, installed=False, missing=("docker.io", "nftables"))
+READY = Found(answers=True, missing=(), root=True, apt=True, systemd=False)
+BARE = replace(READY, answers=False, missing=("docker.io", "nftables"))
 STOPPED = replace(READY, answers=False)
 
 
@@ -182,8 +183,6 @@ def test_apts_progress_is_a_line_every_fifth() -> None:
 
 
 def test_a_zombie_is_not_alive() -> None:
-    import subprocess
-
     child = subprocess.Popen(["true"])
     try:
         machine = engine.Machine()

@@ -352,12 +352,14 @@ def test_ipv6_is_closed_even_where_a_container_has_it(
     start: Callable[..., Container],
     walls: dict[str, Settings | None],
 ) -> None:
-    sysctls = {"net.ipv6.conf.all.disable_ipv6": "0", "net.ipv6.conf.default.disable_ipv6": "0"}
-    container = start(f"six-{which}", ["sleep", "600"], sysctls=sysctls, **attached(engine, bare, "10.97.0.8"))
+    container = start(f"six-{which}", ["sleep", "600"], **attached(engine, bare, "10.97.0.8"))
+    container.reload()
+    within = ("nsenter", "--target", str(container.attrs["State"]["Pid"]), "--net")
     [link] = json.loads(sh("ip", "-json", "-6", "address", "show", bare))
     gateway = f"{link['addr_info'][0]['local']}%eth0"
     try:
-        with outside_listener() as port, put_up(walls, which):
+        sh(*within, "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+        with listener_on_ipv6() as port, put_up(walls, which):
             time.sleep(2)  # an address of its own takes a second to be confirmed
             assert run(container, "connect", gateway, port) == expected
     finally:
@@ -365,7 +367,7 @@ def test_ipv6_is_closed_even_where_a_container_has_it(
 
 
 @contextmanager
-def outside_listener() -> Iterator[int]:
+def listener_on_ipv6() -> Iterator[int]:
     with socket.create_server(("::", 0), family=socket.AF_INET6) as server:
         yield int(server.getsockname()[1])
 
