@@ -4,24 +4,38 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check lock docs
+.PHONY: help demo test check images bench venv docs lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: venv ## Set everything up and play a class day in ./var; Ctrl-C ends it. ONCE=1: stop after the scores
+	@$(BIN)/gpuclass demo $(if $(ONCE),--once)
+
+test: venv ## Set everything up and run all tests
+	@trap '$(BIN)/gpuclass engine release' EXIT && $(BIN)/gpuclass setup --tests && $(MAKE) --no-print-directory lint && $(BIN)/pytest
+
+check: venv lint ## Static checks and the tests that need no Docker; under a minute
+	@$(BIN)/pytest -q -m 'not docker and not images and not browser'
+
+lint: venv
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+images: venv ## Build the container images that are missing or out of date
+	@$(BIN)/gpuclass images build
+
+bench: venv ## List the benchmarks; each prints a ratio against a stock set-up, measured in the same run
+	@for file in benchmarks/*.py; do echo "$(BIN)/python $$file"; done
 
 venv: $(VENV)/.ready ## Python packages from the hashed lock, in .venv
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@echo "Installing Python packages into $(VENV) (about a minute the first time)…"
-	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
-
-check: venv ## Static checks and the tests that need no Docker; under a minute
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/pytest -q -m 'not docker and not images and not browser'
 
 docs: venv ## Write the reference pages that are made from code
 	@$(BIN)/python -m gpuclass.reference
@@ -29,3 +43,6 @@ docs: venv ## Write the reference pages that are made from code
 lock: ## Renew the lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/host.txt
 	uv pip compile pyproject.toml --extra dev -c requirements/host.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/dev.txt
+
+clean: ## Remove what make built in this folder; ./var and the images stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

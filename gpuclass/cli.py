@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+_DEMO_FOLDER = Path("var")
+
 app = typer.Typer(
     name="gpuclass",
     help="The GPU classroom: a container per student, notebooks in it, exercises graded with nbgrader.",
@@ -210,6 +212,59 @@ def roster_reset(login: str) -> None:
         password = generate()
         Accounts(settings.accounts_path).set_password(login, digest(password))
     typer.echo(password)
+
+
+@app.command()
+def setup(
+    tests: Annotated[bool, typer.Option("--tests", help="Also what only the tests need, such as Chromium.")] = False,
+) -> None:
+    """Have everything that is not Python: Docker Engine, Debian packages, the proxy, the images (root)."""
+    from gpuclass import classroom, engine, images, proxy
+
+    with _plainly(engine.EngineError, proxy.ProxyError, images.ImageError):
+        classroom.set_up(typer.echo, tests=tests)
+
+
+engine_app = typer.Typer(help="Docker Engine on this machine.", no_args_is_help=True)
+app.add_typer(engine_app, name="engine")
+
+
+@engine_app.command("release")
+def engine_release() -> None:
+    """Stop Docker Engine if gpuclass started it and nobody uses it; leave any other engine alone."""
+    from gpuclass import engine
+
+    engine.release(typer.echo)
+
+
+@app.command()
+def up(
+    passwords: Annotated[
+        Path | None, typer.Option(help="Import the roster first; write the passwords made to this new CSV file.")
+    ] = None,
+) -> None:
+    """Open the class and keep it open until Ctrl-C (root). Whatever dies is started again."""
+    from gpuclass import classroom
+    from gpuclass.processes import StopSignal
+    from gpuclass.settings import load
+
+    settings = load()
+    stop = StopSignal()
+    with _plainly(*classroom.ERRORS), classroom.opened(settings, typer.echo, passwords=passwords) as supervisor:
+        typer.echo(f"The class is open: {settings.site.address}. Ctrl-C closes it.")
+        supervisor.watch(lambda: bool(stop))
+        typer.echo("Closing the class…")
+
+
+@app.command(name="demo")
+def demo_command(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the scores; exit 0 only if they are right.")] = False,
+    folder: Annotated[Path, typer.Option(help="Data folder; filled from the examples if it is empty.")] = _DEMO_FOLDER,
+) -> None:
+    """Open an example class and play a day in it: release, solve right and wrong, submit, grade, feedback (root)."""
+    from gpuclass import demo
+
+    raise typer.Exit(demo.run(folder.resolve(), once=once))
 
 
 @app.command()

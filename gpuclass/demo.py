@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import csv
 import html
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import nbformat
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gpuclass import classroom
+from gpuclass.processes import StopSignal
 from gpuclass.rehearsal import RehearsalError, Visitor
-from gpuclass.settings import Settings
+from gpuclass.roster import Role
+from gpuclass.settings import Settings, load
 
 ASSIGNMENT = "01-pixels-to-tensors"
 LECTURE = "00-warm-up"
@@ -36,6 +46,7 @@ class Account:
 
     login: str
     name: str
+    role: Role
     password: str
 
 
@@ -67,6 +78,37 @@ class Outcome:
     def as_expected(self) -> bool:
         """The right one has every point, the wrong one fewer."""
         return self.right.points == self.right.of > 0 and self.wrong.points < self.wrong.of
+
+
+class InterruptedDemoError(Exception):
+    """Somebody pressed Ctrl-C while the day was played."""
+
+
+def read_accounts(logins: Path) -> tuple[Account, ...]:
+    """The log-in data that the roster's import wrote, in the roster's order."""
+    with logins.open(encoding="utf-8-sig", newline="") as file:
+        return tuple(
+            Account(row["login"], row["name"], Role(row["role"]), row["password"]) for row in csv.DictReader(file)
+        )
+
+
+def cast_of(accounts: Sequence[Account]) -> Cast:
+    """The first instructor and the first two students.
+
+    Raises:
+        RehearsalError: the roster has not that many.
+    """
+    instructors = [account for account in accounts if account.role is Role.INSTRUCTOR]
+    students = [account for account in accounts if account.role is Role.STUDENT]
+    if not instructors or len(students) < 2:
+        raise RehearsalError("the demo needs an instructor and two students in the roster")
+    return Cast(instructors[0], students[0], students[1])
+
+
+def references(settings: Settings) -> dict[str, Notebook]:
+    """The instructor's notebooks of the assignment, by name without suffix."""
+    folder = settings.course_folder / "source" / ASSIGNMENT
+    return {path.stem: nbformat.read(path, as_version=4) for path in sorted(folder.glob("*.ipynb"))}
 
 
 def answered(released: Notebook, reference: Notebook, *, wrong: bool = False) -> Notebook:
@@ -102,6 +144,67 @@ def score_in(feedback: str) -> Score:
     if not found:
         raise RehearsalError("the feedback page shows no score")
     return Score(float(found[1]), float(found[2]))
+
+
+def run(folder: Path, *, once: bool) -> int:
+    """Open the example class in ``folder``, play the day and keep the class open, or not.
+
+    Returns:
+        The exit status: 0 when the scores were the expected ones.
+    """
+    console = Console(highlight=False)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(text)}")
+
+    stop = StopSignal()
+    settings = load(classroom.start_from_examples(folder), environ={})
+    logins = folder / "logins.csv"
+    try:
+        with classroom.opened(settings, say, passwords=None if logins.exists() else logins) as supervisor:
+            say(f"The class is open on {settings.site.address}")
+            accounts = read_accounts(logins)
+            playing = day(settings, cast_of(accounts), references(settings), say)
+            outcome = asyncio.run(_unless(stop, playing))
+            _show_outcome(console, outcome)
+            if not once:
+                _show_way_in(console, settings, accounts)
+                supervisor.watch(lambda: bool(stop))
+            say("Closing the class…")
+    except InterruptedDemoError:
+        return 130
+    except (*classroom.ERRORS, RehearsalError) as error:
+        console.print(f"[red]{escape(str(error))}[/]")
+        return 1
+    return 0 if outcome.as_expected else 1
+
+
+async def _unless(stop: StopSignal, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Do the work; give up when the signal comes."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        if stop:
+            task.cancel()
+            raise InterruptedDemoError
+        await asyncio.wait([task], timeout=0.2)
+    return task.result()
+
+
+def _show_outcome(console: Console, outcome: Outcome) -> None:
+    table = Table("student", "points", "of", title="Scores")
+    table.add_row("right", f"{outcome.right.points:g}", f"{outcome.right.of:g}")
+    table.add_row("wrong", f"{outcome.wrong.points:g}", f"{outcome.wrong.of:g}")
+    console.print(table)
+    console.print("[green]As expected.[/]" if outcome.as_expected else "[red]Not what was expected.[/]")
+
+
+def _show_way_in(console: Console, settings: Settings, accounts: Sequence[Account]) -> None:
+    table = Table("login", "name", "role", "password", title=f"Log in at {settings.site.address}")
+    for account in accounts:
+        table.add_row(account.login, account.name, account.role.value, account.password)
+    console.print(table)
+    console.print("Instructors find Formgrader at …/user/<login>/formgrader. Ctrl-C closes the class.")
 
 
 async def day(settings: Settings, cast: Cast, references: Mapping[str, Notebook], say: Say) -> Outcome:

@@ -46,12 +46,12 @@ class Hub:
         self._http.close()
 
     def running(self) -> bool:
-        """Whether a hub answers at all."""
+        """Whether a hub answers; a router that answers for an address nobody has is none."""
         try:
-            self._http.get("/", timeout=CONNECT_S)
-        except httpx.TransportError:
+            answer = self._http.get("/", timeout=CONNECT_S)
+            return answer.is_success and "version" in answer.json()
+        except (httpx.TransportError, ValueError):
             return False
-        return True
 
     def users(self) -> set[str]:
         """Logins of all users the hub knows."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -36,8 +38,25 @@ class _ByAddress(httpx.AsyncHTTPTransport):
         self._host = host
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.url = request.url.copy_with(host=self._host)  # the Host header was set before and stays
-        return await super().handle_async_request(request)
+        there = httpx.Request(
+            request.method,
+            request.url.copy_with(host=self._host),
+            headers=request.headers,  # with the Host header that was asked for
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return await super().handle_async_request(there)
+
+
+class _LikeABrowser(DefaultCookiePolicy):
+    """Takes ``Domain=localhost`` from localhost as a cookie for that host alone. The standard library refuses it."""
+
+    def set_ok_domain(self, cookie: Cookie, request: urllib.request.Request) -> bool:
+        host = urlsplit(request.get_full_url()).hostname or ""
+        if cookie.domain.lstrip(".") == host and "." not in host:
+            cookie.domain, cookie.domain_specified = f"{host}.local", False  # how the jar calls such a host
+            return True
+        return super().set_ok_domain(cookie, request)
 
 
 @dataclass
@@ -68,7 +87,10 @@ class Visitor:
         self._site = urlsplit(site)
         self._connect = connect or self._site.hostname or "localhost"
         self._client = httpx.AsyncClient(
-            transport=_ByAddress(self._connect), timeout=REQUEST_TIMEOUT_S, headers={"User-Agent": "gpuclass-rehearsal"}
+            transport=_ByAddress(self._connect),
+            timeout=REQUEST_TIMEOUT_S,
+            headers={"User-Agent": "gpuclass-rehearsal"},
+            cookies=CookieJar(_LikeABrowser()),
         )
         self.hub = f"{site}/hub"
         host = f"{login}.{self._site.netloc}" if subdomains else self._site.netloc

@@ -328,7 +328,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     except FileNotFoundError:
         raise SettingsError(
             f"{path} does not exist. Copy class.example.toml there and edit it, or name another file with "
-            f"{CONFIG_VARIABLE}; `gpuclass prepare` does the copying."
+            f"{CONFIG_VARIABLE}. `make demo` starts a class in ./var from the examples."
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read as TOML: {error}") from None

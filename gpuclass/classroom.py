@@ -1,0 +1,134 @@
+"""A class from closed to open and back: engine, images, data folder, network, processes. Leaves nothing behind.
+
+On a server Ansible and systemd do these steps one by one; `gpuclass up` and the demo do them in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import docker
+
+from gpuclass import ROOT, engine, firewall, images, network, processes, proxy
+from gpuclass.processes import BIN, Supervisor, as_service_user, environment, service_user_may_read
+from gpuclass.settings import SERVICE_UID, Settings
+from gpuclass.spawner import LABEL_CLASS
+
+HOST_PACKAGES = ("git", "mmdebstrap", "nftables")
+TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
+STOP_TIMEOUT_S = 5
+
+Say = Callable[[str], None]
+
+
+class ClassroomError(RuntimeError):
+    """The class could not be opened; the text says which step failed, and why."""
+
+
+ERRORS = (
+    ClassroomError,
+    engine.EngineError,
+    firewall.FirewallError,
+    images.ImageError,
+    network.NetworkError,
+    processes.ProcessError,
+    proxy.ProxyError,
+)
+"""What may go wrong while a class opens; each text is for the person who opens it."""
+
+
+def set_up(say: Say = print, *, tests: bool = False) -> None:
+    """Have everything that is not Python: the engine, Debian packages, the proxy, the images.
+
+    Args:
+        say: is told each step.
+        tests: also what only the tests need.
+
+    Raises:
+        EngineError, ProxyError, ImageError: a step failed; the text says what to do.
+    """
+    engine.ensure(say, packages=(*HOST_PACKAGES, *(TEST_PACKAGES if tests else ())))
+    proxy.install(say)
+    images.build(say=say)
+
+
+def start_from_examples(folder: Path) -> Path:
+    """Put the example class.toml and roster into a folder that has none; the class.toml's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for example, name in (("class.example.toml", "class.toml"), ("roster.example.csv", "roster.csv")):
+        if not (folder / name).exists():
+            shutil.copy(ROOT / example, folder / name)
+    return folder / "class.toml"
+
+
+def give_to_service_user(folder: Path) -> None:
+    """As root, hand the data folder to the service user: it owns everything in it. Homes are its own already."""
+    if os.geteuid() != 0:
+        return
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, SERVICE_UID, SERVICE_UID, follow_symlinks=False)
+
+
+def run_as_service_user(settings: Settings, *arguments: str) -> None:
+    """Run ``gpuclass <arguments>`` with the service user's rights, its output on ours.
+
+    Raises:
+        ClassroomError: it failed.
+    """
+    command = as_service_user(
+        (str(BIN / "python"), "-m", "gpuclass", *arguments),
+        caller_uid=os.geteuid(),
+        docker_gid=None,
+        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable)),
+    )
+    done = subprocess.run(command, env=environment(settings, {}), cwd=settings.data)  # noqa: S603  # own program
+    if done.returncode:
+        raise ClassroomError(f"`gpuclass {' '.join(arguments)}` failed; its message stands above.")
+
+
+def remove_containers(settings: Settings, say: Say = print) -> None:
+    """Stop and remove the class's containers; what students saved is in their homes."""
+    client = docker.from_env()
+    try:
+        found = client.containers.list(all=True, filters={"label": f"{LABEL_CLASS}={settings.class_.name}"})
+        for container in found:
+            container.remove(force=True, v=True)
+        if found:
+            say(f"Removed {len(found)} containers of {settings.class_.name}.")
+    finally:
+        client.close()
+
+
+@contextmanager
+def opened(settings: Settings, say: Say = print, *, passwords: Path | None = None) -> Iterator[Supervisor]:
+    """The class, open: everything set up and all processes running. At the end everything is as it was found.
+
+    Args:
+        settings: the class.
+        say: is told each step.
+        passwords: new file for the passwords of people who get one; without it the roster is not imported.
+
+    Raises:
+        One of ERRORS: a step failed; what had been started is stopped.
+    """
+    with ExitStack() as undo:
+        undo.callback(engine.release, say)
+        set_up(say)
+        give_to_service_user(settings.data)
+        if passwords:
+            run_as_service_user(settings, "roster", "import", "--passwords", str(passwords))
+        run_as_service_user(settings, "curriculum", "release")
+        remove_containers(settings, say)  # what a killed run left
+        undo.callback(network.down, settings)
+        network.up(settings)
+        undo.callback(remove_containers, settings, say)
+        supervisor = Supervisor(settings, engine.docker_group_gid(), say)
+        undo.callback(supervisor.stop)
+        supervisor.start()
+        yield supervisor

@@ -1,0 +1,108 @@
+"""Settings in, JupyterHub's configuration out: one small function for each concern. Decides nothing at run time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gpuclass import images, network, roles
+from gpuclass.accounts import Accounts
+from gpuclass.login import authenticator_class
+from gpuclass.secrets import token
+from gpuclass.settings import Settings
+from gpuclass.spawner import PORT, ClassSpawner, host_config
+
+TEMPLATES = Path(__file__).parent / "templates"
+SPAWNS_AT_ONCE = 0  # no limit in the hub, which answers 429; the spawner takes them in turn
+
+
+def configure(c: Any, settings: Settings) -> None:
+    """Fill JupyterHub's configuration ``c`` for one class."""
+    configure_site(c, settings)
+    configure_proxy(c, settings)
+    configure_persistence(c, settings)
+    configure_login(c, settings)
+    configure_roles(c, settings)
+    configure_services(c, settings)
+    configure_spawner(c, settings)
+
+
+def configure_site(c: Any, settings: Settings) -> None:
+    """Addresses: one for people, one for containers; pages in the class's look."""
+    hub = f"http://{settings.gateway}:{settings.site.hub_port}"
+    c.JupyterHub.hub_bind_url = hub
+    c.JupyterHub.hub_connect_url = hub
+    c.JupyterHub.bind_url = f"http://{settings.site.listen}:{settings.site.port}"
+    if settings.site.subdomains:
+        c.JupyterHub.subdomain_host = settings.site.address
+    else:
+        c.JupyterHub.public_url = settings.site.address + "/"
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    c.JupyterHub.template_vars = {"class_title": settings.class_.title, "language": settings.class_.language}
+    c.JupyterHub.authenticate_prometheus = True
+
+
+def configure_proxy(c: Any, settings: Settings) -> None:
+    """The proxy is a process of its own, so that a restart of the hub cuts no connection."""
+    c.JupyterHub.proxy_class = "configurable-http-proxy"
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.site.proxy_api_port}"
+    c.ConfigurableHTTPProxy.auth_token = token(settings.secrets, "proxy")
+    c.JupyterHub.cleanup_proxy = False
+    c.JupyterHub.cleanup_servers = False
+
+
+def configure_persistence(c: Any, settings: Settings) -> None:
+    """What the hub must remember lies in the data folder."""
+    folder = settings.data / "hub"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    c.JupyterHub.db_url = f"sqlite:///{folder / 'jupyterhub.sqlite'}"
+    c.JupyterHub.cookie_secret = bytes.fromhex(token(settings.secrets, "cookie"))
+
+
+def configure_login(c: Any, settings: Settings) -> None:
+    """Who may log in, from the roster."""
+    c.JupyterHub.authenticator_class = authenticator_class(settings)
+
+
+def configure_roles(c: Any, settings: Settings) -> None:
+    """RBAC roles and scopes; the groups that carry them are the authenticator's, which knows the roster."""
+    c.JupyterHub.load_roles = roles.load_roles(settings, Accounts(settings.accounts_path).roster())
+    c.Spawner.server_token_scopes = roles.server_token_scopes()
+
+
+def configure_services(c: Any, settings: Settings) -> None:
+    """Processes beside the hub; each has a token of its own and is started by somebody else."""
+    c.JupyterHub.services = [
+        {
+            "name": roles.EXCHANGE_SERVICE,
+            "url": f"http://{settings.gateway}:{settings.site.exchange_port}",
+            "api_token": token(settings.secrets, roles.EXCHANGE_SERVICE),
+            "oauth_no_confirm": True,
+            "display": False,
+        },
+        {"name": roles.ROSTER_SERVICE, "api_token": token(settings.secrets, roles.ROSTER_SERVICE)},
+    ]
+
+
+def configure_spawner(c: Any, settings: Settings) -> None:
+    """One container a user, all hardened alike."""
+    c.JupyterHub.spawner_class = ClassSpawner
+    c.JupyterHub.concurrent_spawn_limit = SPAWNS_AT_ONCE
+    c.JupyterHub.allow_named_servers = False
+    c.ClassSpawner.settings = settings
+    c.ClassSpawner.image = settings.server.image or images.reference("student")
+    c.ClassSpawner.pull_policy = "never"
+    c.ClassSpawner.name_template = f"gpuclass-{settings.class_.name}-{{username}}"
+    c.ClassSpawner.network_name = settings.network_name
+    c.ClassSpawner.use_internal_ip = True
+    c.ClassSpawner.port = PORT
+    c.ClassSpawner.remove = True
+    c.ClassSpawner.cpu_limit = settings.server.cpus
+    c.ClassSpawner.mem_limit = settings.server.memory
+    c.ClassSpawner.notebook_dir = "/home/jovyan"
+    c.ClassSpawner.default_url = "/lab"
+    c.ClassSpawner.start_timeout = int(settings.server.start_timeout)
+    c.ClassSpawner.http_timeout = int(settings.server.start_timeout)
+    c.ClassSpawner.consecutive_failure_limit = 0  # a failed start is one student's trouble, not the hub's
+    c.ClassSpawner.extra_host_config = {**host_config(settings), **network.dns(settings)}
