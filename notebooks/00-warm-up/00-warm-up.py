@@ -97,7 +97,7 @@ def draw_card():
     box = {"boxstyle": "round,pad=0.1,rounding_size=0.3", "linewidth": 2, "edgecolor": colour}
     axes.add_patch(FancyBboxPatch((0.3, 0.3), 9.4, len(lines) + 1.3, facecolor="white", **box))
     axes.add_patch(FancyBboxPatch((0.3, len(lines) + 0.7), 9.4, 0.9, facecolor=colour, **box))
-    axes.text(0.7, len(lines) + 1.15, f"내 자리: {kind}", color="white", fontsize=15, weight=600, va="center")
+    axes.text(0.7, len(lines) + 1.15, f"내 자리: {kind}", color="white", fontsize=15, va="center")
     for row, (name, value) in enumerate(lines):
         height = len(lines) - row - 0.15
         axes.text(0.7, height, name, color="#555555", fontsize=11, va="center")
