@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
 import queue
 import re
 import subprocess
@@ -165,9 +166,10 @@ def build(
         ImageError: says what to install or what the build printed last.
     """
     client = client or connect()
-    built: dict[str, str] = {}
-    for name in order(names):
-        tag = built[name] = reference(name)
+    # Named and read before the first build starts: files may change during the minutes that it takes.
+    built = {name: reference(name) for name in order(names)}
+    contexts = {name: context(name) for name in built if name != "debian"}
+    for name, tag in built.items():
         if _exists(client, tag):
             say(f"{tag}: up to date")
             continue
@@ -175,7 +177,7 @@ def build(
         if name == "debian":
             _import_debian(client, tag, say)
         else:
-            _build(client, name, tag, say)
+            _build(client, name, tag, built[PARENTS[name]], contexts[name], say)
         say(f"{tag}: built in {time.monotonic() - begin:.0f} s")
     return built
 
@@ -290,14 +292,15 @@ def _run(command: list[str], say: Say) -> None:
 _MILESTONE = re.compile(r"Step \d|  Downloading .*\((?:\d{3,}\.\d|\d{3,}) MB\)|Installing collected")
 
 
-def _build(client: docker.DockerClient, name: str, tag: str, say: Say) -> None:
-    say(f"{tag}: from images/{name} on {reference(PARENTS[name])}")
+def _build(client: docker.DockerClient, name: str, tag: str, parent: str, archive: bytes, say: Say) -> None:
+    say(f"{tag}: from images/{name} on {parent}")
+    private = indexes() if "requirements.txt" in files(name) else {}
     stream = client.api.build(
-        fileobj=io.BytesIO(context(name)),
+        fileobj=io.BytesIO(archive),
         custom_context=True,
         tag=tag,
-        buildargs={"PARENT": reference(PARENTS[name]), **build_arguments()},
-        labels={"gpuclass.image": name, "gpuclass.parent": reference(PARENTS[name])},
+        buildargs={"PARENT": parent, **proxies(), **private},
+        labels={"gpuclass.image": name, "gpuclass.parent": parent},
         rm=True,
         forcerm=True,
         decode=True,
@@ -307,6 +310,26 @@ def _build(client: docker.DockerClient, name: str, tag: str, say: Say) -> None:
     )
     if not _exists(client, tag):
         raise ImageError("\n".join([f"{tag} could not be built. The build ended with:", *last, _advice("".join(last))]))
+    if private:
+        say("    taking this host's package index out of the image's history")
+        forget_history(client, tag)
+
+
+def forget_history(client: docker.DockerClient, tag: str) -> None:
+    """Make the image one layer without history: the history shows build arguments, and an index's may be a password."""
+    image = client.images.get(tag)
+    config = image.attrs["Config"]
+    changes = [f"ENV {key}={json.dumps(value)}" for key, value in (pair.split("=", 1) for pair in config["Env"])]
+    changes += [f"LABEL {key}={json.dumps(value)}" for key, value in (config["Labels"] or {}).items()]
+    changes += [f"USER {config['User'] or 'root'}", f"WORKDIR {config['WorkingDir'] or '/'}"]
+    changes += [f"{key.upper()} {json.dumps(config[key])}" for key in ("Entrypoint", "Cmd") if config[key]]
+    container = client.containers.create(image)
+    try:
+        name, version = tag.split(":")
+        client.api.import_image_from_stream(container.export(), repository=name, tag=version, changes=changes)
+    finally:
+        container.remove()
+    client.images.remove(str(image.id), force=True)
 
 
 def _lines(stream: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -361,24 +384,23 @@ def _follow(lines: Iterable[str], say: Say, shown: re.Pattern[str], tail: int = 
 # What a build may use of this host
 
 
-def build_arguments() -> dict[str, str]:
-    """Proxies and pip's index settings of this host, as arguments of the build.
-
-    Docker knows the proxies' names and keeps them out of an image's history; the index settings reach only the stage
-    that runs pip. Indexes on this host's disk cannot be reached from a build and are left out.
-    """
-    proxies = urllib.request.getproxies()
-    arguments = {f"{kind.upper()}_PROXY": proxies[kind] for kind in ("http", "https", "no") if kind in proxies}
-    return arguments | pip_arguments(_pip_settings())
+def proxies() -> dict[str, str]:
+    """This host's proxies by the names that Docker knows: it keeps them out of an image and its history."""
+    found = urllib.request.getproxies()
+    return {f"{kind.upper()}_PROXY": found[kind] for kind in ("http", "https", "no") if kind in found}
 
 
-def _pip_settings() -> str:
+def indexes() -> dict[str, str]:
+    """The package indexes that this host's pip uses, as build arguments; they may hold a password."""
     command = [sys.executable, "-m", "pip", "config", "list"]
-    return subprocess.run(command, check=False, capture_output=True, text=True).stdout  # noqa: S603 - fixed command
+    listing = subprocess.run(command, check=False, capture_output=True, text=True).stdout  # noqa: S603 - fixed command
+    return pip_arguments(listing)
 
 
 def pip_arguments(listing: str) -> dict[str, str]:
     """Build arguments from ``pip config list``: the environment wins over ``[install]``, that over ``[global]``.
+
+    Indexes on this host's disk cannot be reached from a build and are left out.
 
     >>> pip_arguments("global.index-url='https://mirror.example/simple'")
     {'PIP_INDEX_URL': 'https://mirror.example/simple'}

@@ -1,4 +1,4 @@
-"""What gpuclass adds to a user's server, inside the container: the command that starts it and a server extension.
+"""What gpuclass adds to a user's server, inside the container: a Jupyter server extension.
 
 Start-up is what eighty students wait for at once, so nothing here imports nbgrader, SQLAlchemy or the curriculum before
 somebody asks for them. The figures behind that are in docs/explanation/images.md.
@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,12 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from traitlets import import_item
 
+from gpuclass.singleuser import INSTRUCTOR
+
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
     from tornado.httputil import HTTPServerRequest
 
-INSTRUCTOR = "instructor"
-ROLES = Path("/etc/jupyter/roles")
-COURSE = Path("/srv/course")
 CURRICULUM = Path("/srv/curriculum.git")
 
 LAZY_HANDLERS = {
@@ -35,26 +33,6 @@ LAZY_HANDLERS = {
     r"/courses": "gpuclass.assignments.CourseListHandler",
 }
 """What nbgrader's extension in Lab calls for a student, when the Assignments tab or Validate is used."""
-
-
-def main() -> None:
-    """Start the single-user server of the role in ``GPUCLASS_ROLE``."""
-    instructor = os.environ.get("GPUCLASS_ROLE") == INSTRUCTOR
-    os.environ["JUPYTER_CONFIG_PATH"] = str(ROLES / (INSTRUCTOR if instructor else "student"))
-    if instructor:
-        link_course(Path.home())
-
-    from jupyterhub.singleuser.extension import main as single_user_server
-
-    single_user_server()
-
-
-def link_course(home: Path) -> None:
-    """Make the course folder appear in ``home``: Formgrader and Lab only open what lies below the server's root."""
-    link = home / "course"
-    if COURSE.is_dir() and not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(COURSE)
 
 
 class LazyHandler(web.RequestHandler):
@@ -79,6 +57,8 @@ class VersionHandler(APIHandler):
     @web.authenticated
     def get(self) -> None:
         """Compare the version in the query with the installed one."""
+        from importlib.metadata import version
+
         asked, installed = self.get_argument("version"), version("nbgrader")
         fits = asked == installed
         self.finish({"success": fits, "message": "" if fits else f"Lab has nbgrader {asked}, the server {installed}."})

@@ -1,0 +1,84 @@
+"""CPU time of a user's server until it answers: the student image against the same packages unconfigured.
+
+    python benchmarks/startup.py [--runs 5]
+
+Both run in the same containers with a home of their own, in turns, so that a busy machine slows both. The last line is
+one line of JSON. What was put off, the first look at the Assignments tab, is measured too: it is not free, only later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import docker
+
+from benchmarks.servers import cpu_seconds, serve
+from gpuclass import images
+
+LIMIT = 0.3  # what the class start needs: eighty servers on one machine within two minutes
+STOCK = Path(__file__).parent / "stock"
+
+
+def main() -> int:
+    """Measure, print, say whether the limit holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="starts of each variant (default: 5)")
+    runs: int = parser.parse_args().runs
+
+    client = images.connect()
+    student = images.build(["student"], client=client)["student"]
+    variants = {"gpuclass": student, "stock": stock(client, student)}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    later: dict[str, list[float]] = {name: [] for name in variants}
+    for run in range(runs):
+        for name, image in variants.items():
+            start, first_use = measure(client, image)
+            seconds[name].append(start)
+            later[name].append(first_use)
+            print(f"run {run + 1}: {name:8} {start:5.2f} CPU-s to the first 200, {first_use:5.2f} for Assignments")
+
+    figures = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+    ratio = round(figures["gpuclass"] / figures["stock"], 3)
+    print(
+        json.dumps(
+            {
+                "benchmark": "startup",
+                "ratio": ratio,
+                "limit": LIMIT,
+                "runs": runs,
+                "cpu_seconds": figures,
+                "first_assignments_cpu_seconds": {name: round(statistics.median(v), 3) for name, v in later.items()},
+            }
+        )
+    )
+    return 0 if ratio <= LIMIT else 1
+
+
+def stock(client: docker.DockerClient, student: str) -> str:
+    """The stock variant of a student image, built when it is not there."""
+    tag = f"gpuclass-stock:{student.split(':')[1]}"
+    if not client.images.list(tag):
+        print(f"{tag}: from benchmarks/stock")
+        arguments = {"PARENT": student, **images.proxies(), **images.indexes()}
+        client.images.build(path=str(STOCK), tag=tag, buildargs=arguments, rm=True, forcerm=True)
+    return tag
+
+
+def measure(client: docker.DockerClient, image: str) -> tuple[float, float]:
+    """CPU seconds of one start, and of the first request of the Assignments tab after it."""
+    with tempfile.TemporaryDirectory(prefix="gpuclass-startup-") as folder:
+        home = Path(folder)
+        home.chmod(0o777)  # the container's user is another than ours
+        with serve(client, image, home) as server:
+            before = cpu_seconds(server.container)
+            server.request("GET", "assignments?course_id=camp").raise_for_status()
+            return server.start_cpu_seconds, cpu_seconds(server.container) - before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
