@@ -76,7 +76,7 @@ def measure(client: docker.DockerClient, image: str) -> tuple[float, float]:
         home.chmod(0o777)  # the container's user is another than ours
         with serve(client, image, home) as server:
             before = cpu_seconds(server.container)
-            server.request("GET", "assignments?course_id=camp").raise_for_status()
+            server.request("GET", "assignments?course_id=camp")
             return server.start_cpu_seconds, cpu_seconds(server.container) - before
 
 

@@ -67,9 +67,10 @@ class VersionHandler(APIHandler):
 class Curriculum:
     """Merges released notebooks into the home, one merge at a time, and remembers what the last one said."""
 
-    def __init__(self, repository: Path, home: Path) -> None:
+    def __init__(self, repository: Path, home: Path, language: str) -> None:
         self.repository = repository
         self.home = home
+        self.language = language
         self.last: dict[str, Any] | None = None
         self._turn = asyncio.Lock()
 
@@ -84,8 +85,10 @@ class Curriculum:
             return self.last
 
     def _merge(self) -> dict[str, Any]:
-        merge = import_item("gpuclass.curriculum.merge")
-        return dataclasses.asdict(merge(self.repository, self.home))
+        from gpuclass.curriculum import merge
+
+        result = merge(self.repository, self.home)
+        return {**dataclasses.asdict(result), "text": result.text(self.language)}
 
 
 class CurriculumHandler(APIHandler):
@@ -98,12 +101,12 @@ class CurriculumHandler(APIHandler):
     @web.authenticated
     def get(self) -> None:
         """Answer with the last result."""
-        self.finish(json.dumps(self.curriculum.last, default=str))
+        self.finish(json.dumps(self.curriculum.last))
 
     @web.authenticated
     async def post(self) -> None:
         """Merge and answer with the result."""
-        await self.finish(json.dumps(await self.curriculum.merge(), default=str))
+        await self.finish(json.dumps(await self.curriculum.merge()))
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -113,7 +116,9 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: ServerApp) -> None:
     """Register the handlers; Formgrader and the list of courses for instructors only."""
     settings = server.web_app.settings
-    settings["gpuclass_curriculum"] = curriculum = Curriculum(CURRICULUM, Path(server.root_dir))
+    settings["gpuclass_curriculum"] = curriculum = Curriculum(
+        CURRICULUM, Path(server.root_dir), os.environ.get("GPUCLASS_LANGUAGE", "ko")
+    )
     handlers: list[tuple[Any, ...]] = [
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
