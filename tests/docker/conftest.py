@@ -35,7 +35,10 @@ def probe_image(engine: docker.DockerClient) -> Iterator[str]:
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for folder in ("usr", "etc", "tmp", "proc", "sys", "dev", "run"):
             entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            entry.type, entry.mode = (
+                tarfile.DIRTYPE,
+                0o1777 if folder == "tmp" else 0o755,
+            )  # a tmpfs there takes the mode
             tar.addfile(entry)
         for link in ("bin", "sbin", "lib", "lib64"):
             entry = tarfile.TarInfo(link)

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
+import os
+import signal
 import socket
 import struct
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 3.0
 """After this a probe counts as ignored: neither let through nor refused."""
+
+CLONE_NEWUSER = 0x10000000  # linux/sched.h
 
 
 def connect(host: str, port: int) -> str:
@@ -60,16 +68,6 @@ def resolve(name: str) -> dict[str, Any]:
     return {"addresses": found, "seconds": time.monotonic() - begin}
 
 
-def send(host: str, port: int, text: str) -> str:
-    """Send one datagram."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
-        try:
-            sending.sendto(text.encode(), (host, port))
-        except OSError as error:
-            return str(error)
-    return "sent"
-
-
 def send_as(source: str, host: str, port: int, text: str) -> str:
     """Send one datagram under another's address; needs CAP_NET_RAW."""
     payload = text.encode()
@@ -103,7 +101,83 @@ def listen(port: int) -> None:
             server.accept()[0].close()
 
 
-PROBES = {probe.__name__: probe for probe in (connect, ask, resolve, send, send_as, hold, listen)}
+def fetch(url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """GET: the status and the beginning of the text, or status 0 and the reason."""
+    asking = urllib.request.Request(url, headers=headers or {})  # noqa: S310  # http, from the test
+    try:
+        with urllib.request.urlopen(asking, timeout=PATIENCE_S) as answer:  # noqa: S310  # same
+            return {"status": answer.status, "text": answer.read(4096).decode(errors="replace")}
+    except urllib.error.HTTPError as error:
+        with error:
+            return {"status": error.code, "text": error.read(4096).decode(errors="replace")}
+    except OSError as error:
+        return {"status": 0, "text": str(error)}
+
+
+def unix(path: str) -> str:
+    """Connect to a Unix socket: "open", or the reason why not."""
+    with socket.socket(socket.AF_UNIX) as trying:
+        try:
+            trying.connect(path)
+        except OSError as error:
+            return errno.errorcode[error.errno or 0]
+    return "open"
+
+
+def read(path: str) -> str:
+    """A file's text or a folder's names, or the reason why not."""
+    try:
+        if Path(path).is_dir():
+            return " ".join(sorted(entry.name for entry in Path(path).iterdir()))
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def fill(path: str, mib: int) -> dict[str, Any]:
+    """Write a file of so many MiB, and remove it: how many went in, and the reason why no more did."""
+    written, reason = 0, ""
+    try:
+        with Path(path).open("wb", buffering=0) as file:
+            while written < mib and file.write(bytes(2**20)) == 2**20:
+                written += 1
+    except OSError as error:
+        reason = errno.errorcode[error.errno or 0]
+    if written:
+        Path(path).unlink()
+    return {"mib": written, "reason": reason}
+
+
+def fork(limit: int) -> dict[str, Any]:
+    """Start sleeping processes: how many came to be, and the reason why no more did."""
+    children: list[int] = []
+    reason = ""
+    while len(children) < limit:
+        try:
+            child = os.fork()
+        except OSError as error:
+            reason = errno.errorcode[error.errno or 0]
+            break
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return {"processes": len(children), "reason": reason}
+
+
+def new_user_namespace() -> str:
+    """Ask the kernel for a user namespace, in which one is root: "open", or the reason why not."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return errno.errorcode[ctypes.get_errno()] if libc.unshare(CLONE_NEWUSER) else "open"
+
+
+PROBES = {
+    probe.__name__: probe
+    for probe in (connect, ask, resolve, send_as, hold, listen, fetch, unix, read, fill, fork, new_user_namespace)
+}
 
 
 def run(container: Container, probe: str, *arguments: object, python: str = "/usr/bin/python3", **options: Any) -> Any:
