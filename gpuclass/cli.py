@@ -326,6 +326,50 @@ def curriculum_release() -> None:
         typer.echo(f"kept as an instructor edited it: {settings.course_folder / 'source' / name}")
 
 
+@app.command()
+def grade(
+    assignment: Annotated[str, typer.Argument(help="An assignment of the course, or a folder with a source version.")],
+    submissions: Annotated[
+        list[Path] | None, typer.Argument(help="Folders, each named after its student; none: the course's submissions.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a submission, each on a line.")] = False,
+    feedback: Annotated[Path | None, typer.Option(help="Write feedback to this folder: STUDENT/NOTEBOOK.html.")] = None,
+) -> None:
+    """Grade one assignment's submissions in throwaway containers; the hub need not run.
+
+    Exit code 0 when all were graded or quarantined, 1 when something failed, 2 when the arguments cannot be used.
+    """
+    from functools import partial
+    from tempfile import TemporaryDirectory
+
+    from gpuclass import images
+    from gpuclass.grader import grade as grading
+    from gpuclass.grader.child import Setup
+    from gpuclass.grader.report import JsonReport, TableReport
+    from gpuclass.grader.sandbox import EngineError, Limits
+    from gpuclass.settings import GradingSection, NoSettingsError, load
+
+    try:
+        settings = load()
+    except NoSettingsError:
+        settings = None
+    limits = settings.grading if settings else GradingSection.model_validate({})
+    with TemporaryDirectory(prefix="gpuclass-grade-") as scratch, _plainly(images.ImageError, EngineError):
+        try:
+            plan = grading.plan(assignment, submissions or [], settings, Path(scratch))
+        except grading.UsageError as error:
+            typer.secho(str(error), fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from None
+        image = limits.image or images.build(["grader"], say=partial(typer.echo, err=True))["grader"]
+        report = JsonReport(plan) if json else TableReport(plan)
+        with report:
+            for submission, graded in grading.run(plan, Setup(image, Limits.of(limits), owner="grade"), limits.workers):
+                report.add(submission, graded)
+                if feedback:
+                    grading.copy_feedback(submission, graded, feedback)
+    raise typer.Exit(1 if report.failed else 0)
+
+
 @contextmanager
 def _plainly(*kinds: type[Exception]) -> Iterator[None]:
     """Print errors of these kinds, which a person can act on, without a traceback."""

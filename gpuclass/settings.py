@@ -32,6 +32,10 @@ class SettingsError(ValueError):
     """class.toml cannot be used; the text lists every key at fault, with the reason and a hint."""
 
 
+class NoSettingsError(SettingsError):
+    """There is no class.toml where it was looked for."""
+
+
 def _network(text: object) -> ipaddress.IPv4Network:
     try:
         network = ipaddress.IPv4Network(text)
@@ -326,7 +330,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(
+        raise NoSettingsError(
             f"{path} does not exist. Copy class.example.toml there and edit it, or name another file with "
             f"{CONFIG_VARIABLE}. `make demo` starts a class in ./var from the examples."
         ) from None

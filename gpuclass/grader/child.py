@@ -1,0 +1,149 @@
+"""A process that grades one submission after another, and the handle on it.
+
+nbgrader's converters change the working directory and the environment and keep some memory, so each worker has a
+process of its own. Tasks and outcomes are lines of JSON. A child that dies, hangs or was told to stop takes only its
+own task with it, and its sandboxes are swept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Self, cast
+
+import docker
+
+from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, connect, open_sandbox, sweep
+
+if TYPE_CHECKING:
+    from gpuclass.grader.job import Graded, Task
+
+SLACK_SECONDS = 120.0  # sanitising, nbgrader itself, a slow engine
+MEMORY_LIMIT = 4 * 2**30  # bytes of address space; a notebook that needs more ends its child, not the machine
+
+
+class ChildDied(Exception):  # noqa: N818  # what happened, in the past tense
+    """The process that graded this task ended before it was done."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all tasks of a child share. ``owner`` marks its sandboxes."""
+
+    image: str
+    limits: Limits
+    owner: str
+
+
+class Child:
+    """One grading process; start it with ``with``."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def grade(self, task: Task, notebooks: int = 1) -> Graded:
+        """Have one submission graded.
+
+        Args:
+            task: what to grade.
+            notebooks: how many the assignment has; each has the whole time limit, twice with hidden tests.
+
+        Raises:
+            ChildDied: it ended or took too long; the next call starts a fresh one.
+        """
+        from gpuclass.grader.job import Graded
+
+        process = self._started()
+        tasks, outcomes = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+        seconds = SLACK_SECONDS + 2 * notebooks * (START_SECONDS + self._setup.limits.timeout)
+        alarm = threading.Timer(seconds, process.kill)
+        alarm.start()
+        try:
+            tasks.write(json.dumps(asdict(task)) + "\n")
+            tasks.flush()
+            line = outcomes.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            alarm.cancel()
+        if not line.endswith("\n"):
+            self.stop()
+            raise ChildDied("the grading process ended; its log says more")
+        return Graded(**json.loads(line))
+
+    def stop(self) -> None:
+        """End the process, and whatever sandbox it had open."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        with contextlib.suppress(EngineError):
+            client = connect()
+            sweep(client, self._owner(process.pid))
+            client.close()
+
+    def _owner(self, pid: int) -> str:
+        return f"{self._setup.owner}#{pid}"
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            command = [sys.executable, "-m", "gpuclass.grader.child", json.dumps(asdict(self._setup))]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own module
+        return self._process
+
+
+def serve(setup: Setup, tasks: IO[str], outcomes: IO[str]) -> None:
+    """Grade what comes in until nothing more comes."""
+    from gpuclass.grader.job import Task, grade
+
+    owner = f"{setup.owner}#{os.getpid()}"
+
+    @functools.cache
+    def engine() -> docker.DockerClient:
+        return connect()
+
+    for line in tasks:
+        outcome = grade(
+            Task(**json.loads(line)), lambda: open_sandbox(engine(), setup.image, setup.limits, owner), setup.limits
+        )
+        outcomes.write(json.dumps(asdict(outcome)) + "\n")
+        outcomes.flush()
+
+
+def main() -> None:
+    """``python -m gpuclass.grader.child SETUP``; standard output carries outcomes only."""
+    import logging
+    import resource
+
+    outcomes = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to the log
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    raw = json.loads(sys.argv[1])
+    serve(Setup(raw["image"], Limits(**raw["limits"]), raw["owner"]), sys.stdin, outcomes)
+
+
+if __name__ == "__main__":
+    main()

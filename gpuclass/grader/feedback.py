@@ -1,0 +1,225 @@
+"""The page a student gets back: score, parts, messages, their own notebook. Never a hidden test, never a script.
+
+Everything is escaped by the template; what stays HTML went through `markup`. A content security policy in the page
+forbids scripts and requests even if both failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from nbconvert.exporters import Exporter
+from nbconvert.filters import strip_ansi
+from nbformat import NotebookNode
+from nbgrader.preprocessors import ClearMarkScheme
+from nbgrader.preprocessors import GetGrades as NbGraderGetGrades
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from traitlets import Unicode, default
+from traitlets.config import Config
+
+from gpuclass.grader.execute import without_hidden
+from gpuclass.grader.markup import markdown, safe_html
+from gpuclass.grader.words import say
+from gpuclass.settings import Language
+
+_CODE = HtmlFormatter(nobackground=True)
+
+PAGE = """<!DOCTYPE html>
+<html lang="{{ language }}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+{{ pygments }}
+body { font: 16px/1.6 system-ui, "Noto Sans CJK KR", "Apple SD Gothic Neo", "Malgun Gothic", sans-serif;
+       color: #222; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+pre { background: #f6f7f9; padding: .6rem .8rem; border-radius: 6px; overflow-x: auto; font: 14px/1.45 monospace; }
+img { max-width: 100%; }
+table { border-collapse: collapse; } td, th { padding: .2rem .6rem; border: 1px solid #ddd; }
+.score { font-size: 1.6rem; font-weight: 700; }
+.parts { list-style: none; padding: 0; } .parts li { padding: .15rem 0; }
+.full::before { content: "✓ "; color: #187a3c; } .partly::before { content: "◐ "; color: #a86400; }
+.none::before { content: "✗ "; color: #b3261e; } .pending::before { content: "… "; color: #555; }
+.cell { margin: 1.2rem 0; } .graded { border-left: 4px solid #8aa4c8; padding-left: .8rem; }
+.heading { display: flex; justify-content: space-between; color: #555; font-size: 14px; }
+.error { background: #fdecea; white-space: pre-wrap; }
+.note { background: #fff6e0; padding: .5rem .8rem; border-radius: 6px; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p class="score">{{ words("score") }} {{ number(score) }} / {{ number(max_score) }}</p>
+{% if late %}<p class="note">{{ words("late") }}: −{{ number(late) }}</p>{% endif %}
+{% if notes %}
+<div class="note"><b>{{ words("notices") }}</b>
+<ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul></div>
+{% endif %}
+<ol class="parts">
+{% for cell in cells if cell.points is not none %}
+<li class="{{ cell.mark }}"><a href="#part-{{ cell.number }}">{{ cell.grade_id }}</a>
+{% if cell.mark == "pending" %}({{ words("pending") }})
+{% else %}{{ number(cell.score) }} / {{ number(cell.points) }}{% endif %}</li>
+{% endfor %}
+</ol>
+{% for cell in cells %}
+<div class="cell{% if cell.points is not none %} graded{% endif %}" id="part-{{ cell.number }}">
+{% if cell.points is not none or cell.comment %}
+<div class="heading"><span>{{ words("answer" if cell.answer else "check") }} {{ cell.grade_id }}</span>
+{% if cell.points is not none %}
+<span class="{{ cell.mark }}">{{ number(cell.score) }} / {{ number(cell.points) }}</span>
+{% endif %}</div>
+{% endif %}
+{{ cell.body }}
+{% for output in cell.outputs %}{{ output }}{% endfor %}
+{% if cell.remark %}<p class="note">{{ cell.remark }}</p>{% endif %}
+{% if cell.comment %}<div class="note"><b>{{ words("comment") }}</b> {{ cell.comment }}</div>{% endif %}
+</div>
+{% endfor %}
+</body>
+</html>
+"""
+_TEMPLATE = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(PAGE)
+
+
+@dataclass
+class PageCell:
+    """One cell as the template shows it; ``points`` is None for what is not graded."""
+
+    number: int
+    body: Markup
+    grade_id: str = ""
+    answer: bool = False
+    score: float = 0.0
+    points: float | None = None
+    pending: bool = False
+    remark: str = ""
+    comment: Markup | None = None
+    outputs: list[Markup] = field(default_factory=list)
+
+    @property
+    def mark(self) -> str:
+        """Class of the sign before its points."""
+        if self.pending:
+            return "pending"
+        if self.points is None or self.score >= self.points:
+            return "full"
+        return "partly" if self.score > 0 else "none"
+
+
+class GetGrades(NbGraderGetGrades):  # type: ignore[misc]  # nbgrader has no types
+    """nbgrader's GetGrades, and whether a cell still waits for a person."""
+
+    def _get_score(self, cell: NotebookNode, resources: Any) -> None:
+        super()._get_score(cell, resources)
+        grade = self.gradebook.find_grade(
+            cell.metadata["nbgrader"]["grade_id"], self.notebook_id, self.assignment_id, self.student_id
+        )
+        cell.metadata.nbgrader["pending"] = bool(grade.needs_manual_grade) and grade.manual_score is None
+
+
+class FeedbackExporter(Exporter):
+    """An autograded notebook as the student's page."""
+
+    language = Unicode("en", help="Language of the page: `ko` or `en`.").tag(config=True)
+    output_mimetype = "text/html"
+    export_from_notebook = "gpuclass feedback"
+
+    @default("file_extension")
+    def _file_extension_default(self) -> str:
+        return ".html"
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: Any | None = None, **kw: Any
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """The page as text, and the resources."""
+        graded, resources = super().from_notebook_node(nb, resources, **kw)
+        language: Language = "ko" if self.language == "ko" else "en"
+        return page(graded, resources["nbgrader"], language, self.config), resources  # type: ignore[return-value]  # exporters return text; the base class alone returns the notebook
+
+
+def page(nb: NotebookNode, grades: Mapping[str, Any], language: Language, config: Config | None = None) -> str:
+    """The whole page.
+
+    Args:
+        nb: an autograded notebook that went through `GetGrades`.
+        grades: ``notebook``, ``score``, ``max_score``, ``late_penalty``.
+        language: of the page's own words.
+        config: names nbgrader's delimiters of hidden tests where they are not the usual ones.
+    """
+    remarks = nb.metadata.get("gpuclass", {})
+    cells = [_cell(cell, number, language, config) for number, cell in enumerate(nb.cells)]
+    return _TEMPLATE.render(
+        language=language,
+        title=grades["notebook"],
+        score=grades["score"],
+        max_score=grades["max_score"],
+        late=grades.get("late_penalty") or 0,
+        notes=[*remarks.get("repairs", []), *([remarks["withheld"]] if "withheld" in remarks else [])],
+        cells=cells,
+        pygments=Markup(_CODE.get_style_defs(".highlight")),  # noqa: S704  # Pygments' own text
+        words=lambda key: say(language, key),
+        number=lambda value: f"{value:g}",
+    )
+
+
+def _cell(cell: NotebookNode, number: int, language: Language, config: Config | None) -> PageCell:
+    known = cell.metadata.get("nbgrader", {})
+    source, outputs = cell.source, list(cell.get("outputs", []))
+    is_test = bool(known.get("grade")) and not known.get("solution")
+    hides = False
+    if is_test or known.get("locked"):
+        source = without_hidden(source, config)
+        hides = source != cell.source
+        source = _without_marking_scheme(source, config)
+    if is_test:
+        # The first output is the verdict; with hidden tests its message may quote them.
+        outputs = outputs[1:] if hides or (outputs and outputs[0].output_type != "error") else outputs
+    made = PageCell(number=number, body=_body(cell, source), outputs=[_output(output) for output in outputs])
+    made.grade_id = str(known.get("grade_id", ""))
+    made.answer = bool(known.get("solution"))
+    if known.get("grade") or known.get("task"):
+        made.score, made.points = float(known.get("score") or 0), float(known.get("points") or 0)
+        made.pending = bool(known.get("pending"))
+    if hides and made.mark in ("none", "partly") and not any(o.output_type == "error" for o in outputs):
+        made.remark = say(language, "hidden-failed")
+    if known.get("comment"):
+        made.comment = Markup(markdown(known["comment"]))  # noqa: S704  # made safe
+    return made
+
+
+def _body(cell: NotebookNode, source: str) -> Markup:
+    match cell.cell_type:
+        case "markdown":
+            return Markup(markdown(source, cell.get("attachments")))  # noqa: S704  # made safe
+        case "code":
+            return Markup(highlight(source, PythonLexer(), _CODE)) if source.strip() else Markup("")  # noqa: S704  # Pygments escapes
+    return Markup("<pre>{}</pre>").format(source)
+
+
+def _output(output: NotebookNode) -> Markup:
+    match output.output_type:
+        case "stream":
+            return Markup("<pre>{}</pre>").format(strip_ansi(output.text))
+        case "error":
+            return Markup('<pre class="error">{}</pre>').format(strip_ansi("\n".join(output.traceback)))
+    data = output.data
+    for mime in ("image/png", "image/jpeg"):
+        if mime in data:
+            return Markup('<img alt="" src="data:{};base64,{}">').format(mime, data[mime])
+    if "text/html" in data:
+        return Markup(safe_html(data["text/html"]))  # noqa: S704  # made safe
+    return Markup("<pre>{}</pre>").format(strip_ansi(data.get("text/plain", "")))
+
+
+def _without_marking_scheme(source: str, config: Config | None) -> str:
+    cell = NotebookNode(cell_type="markdown", source=source)
+    ClearMarkScheme(config=config)._remove_mark_scheme_region(cell)
+    return str(cell.source)

@@ -1,0 +1,128 @@
+"""One submission from files to points and feedback: sanitise, autograde, feedback. Runs in a child process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from nbformat import NotebookNode
+
+from gpuclass.grader import sanitise
+from gpuclass.grader.course import Course, CourseError, write_cleaned
+from gpuclass.grader.sandbox import EngineError, Limits, Sandbox
+from gpuclass.grader.sanitise import Files, Quarantined, Template
+from gpuclass.grader.words import say
+from gpuclass.settings import Language
+
+Status = Literal["graded", "quarantined", "failed"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be graded, in values that JSON carries. ``received`` is the server's time in ISO form."""
+
+    course_folder: str
+    course: str
+    language: Language
+    assignment: str
+    student: str
+    submission: str
+    received: str | None = None
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The outcome. ``feedback`` maps file names to paths."""
+
+    status: Status
+    reason: str = ""
+    score: float = 0.0
+    max_score: float = 0.0
+    cells: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    feedback: dict[str, str] = field(default_factory=dict)
+
+
+def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Graded:
+    """Grade one submission. What the student did never raises: it is in the outcome."""
+    begin = time.monotonic()
+    course = Course(Path(task.course_folder), task.course, task.language)
+    engine_errors: list[EngineError] = []
+
+    def opened() -> Sandbox:
+        try:
+            return open_sandbox()
+        except EngineError as error:
+            engine_errors.append(error)
+            raise
+
+    work = Path(tempfile.mkdtemp(prefix="gpuclass-grading-"))
+    try:
+        course.prepare(task.assignment)
+        notebooks, others, notes, quarantined = _cleaned(task, course.templates(task.assignment))
+        received = datetime.fromisoformat(task.received) if task.received else None
+        write_cleaned(work / task.student / task.assignment, notebooks, others, received)
+        course.grade(task.assignment, task.student, work, opened, limits)
+        if quarantined:
+            course.wants_a_person(task.assignment, task.student, quarantined)
+        scores = course.scores(task.assignment, task.student)
+        pages = course.feedback(task.assignment, task.student)
+    except CourseError as error:
+        reason = str(engine_errors[0]) if engine_errors else str(error)
+        return Graded("failed", reason, seconds=time.monotonic() - begin)
+    finally:
+        shutil.rmtree(work)
+    return Graded(
+        status="quarantined" if quarantined else "graded",
+        reason="; ".join(notes),
+        score=scores.score,
+        max_score=scores.max_score,
+        cells=scores.cells,
+        seconds=time.monotonic() - begin,
+        feedback={name: str(path) for name, path in pages.items()},
+    )
+
+
+def _cleaned(
+    task: Task, templates: dict[str, Template]
+) -> tuple[dict[str, NotebookNode], dict[str, bytes], list[str], list[str]]:
+    """Every notebook of the assignment, rebuilt or withheld; what goes beside them; remarks; who is quarantined."""
+    notebooks: dict[str, NotebookNode] = {}
+    notes: list[str] = []
+    quarantined: list[str] = []
+    try:
+        files = sanitise.read(Path(task.submission), list(templates))
+    except Quarantined as error:
+        reason = error.reason(task.language)
+        return (
+            {name: sanitise.withheld(each, reason) for name, each in templates.items()},
+            {},
+            [reason],
+            list(templates),
+        )
+    for name, template in templates.items():
+        if name not in files.notebooks:
+            reason = say(task.language, "missing-notebook", notebook=f"{name}.ipynb")
+            notebooks[name] = sanitise.withheld(template, reason)
+            notes.append(reason)
+            continue
+        try:
+            notebooks[name], repairs = sanitise.rebuild(files.notebooks[name], template, f"{name}.ipynb", task.language)
+            notes += repairs
+        except Quarantined as error:
+            reason = error.reason(task.language)
+            notebooks[name] = sanitise.withheld(template, reason)
+            notes.append(reason)
+            quarantined.append(name)
+    notes += _left_out(files, task.language)
+    return notebooks, files.others, notes, quarantined
+
+
+def _left_out(files: Files, language: Language) -> list[str]:
+    return [say(language, "left-out", cells=", ".join(files.left_out[:10]))] if files.left_out else []

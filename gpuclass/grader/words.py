@@ -1,0 +1,87 @@
+"""What grading says to students and teachers, in the class's language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpuclass.settings import Language
+
+_WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
+    # Why a submission or notebook was put aside.
+    "not-a-folder": ("제출물이 폴더가 아닙니다", "the submission is not a folder"),
+    "link": ("{path}: 다른 파일을 가리키는 링크는 받지 않습니다", "{path}: links to other files are not accepted"),
+    "special": ("{path}: 보통 파일이 아닙니다", "{path}: not a regular file"),
+    "unreadable": ("{path}: 읽을 수 없습니다", "{path}: cannot be read"),
+    "too-many-files": ("파일이 {limit}개를 넘습니다", "more than {limit} files"),
+    "file-size": ("{path}: {limit}보다 큽니다", "{path}: larger than {limit}"),
+    "total-size": ("모두 합쳐 {limit}보다 큽니다", "larger than {limit} in all"),
+    "ambiguous": ("{path}: 같은 이름의 노트북이 둘 있습니다", "{path}: two notebooks have this name"),
+    "not-json": ("{notebook}: 노트북 파일이 아니거나 깨졌습니다", "{notebook}: not a notebook, or damaged"),
+    "too-deep": ("{notebook}: 너무 깊이 겹친 파일입니다", "{notebook}: nested too deeply"),
+    "not-v4": ("{notebook}: 형식 4가 아닌 노트북입니다", "{notebook}: not in notebook format 4"),
+    "too-many-cells": ("{notebook}: 셀이 {limit}개를 넘습니다", "{notebook}: more than {limit} cells"),
+    "bad-cell": ("{notebook}: {number}번째 셀을 읽을 수 없습니다", "{notebook}: cell {number} cannot be read"),
+    "missing-notebook": ("{notebook}: 제출되지 않았습니다", "{notebook}: not submitted"),
+    # What was put back in order.
+    "restored": ("지워진 셀을 되돌렸습니다: {cells}", "deleted cells were put back: {cells}"),
+    "rewritten": ("바뀐 읽기 전용 셀을 되돌렸습니다: {cells}", "changed read-only cells were restored: {cells}"),
+    "retyped": ("종류가 바뀐 셀을 되돌렸습니다: {cells}", "cells whose type had changed were restored: {cells}"),
+    "duplicated": ("겹친 셀은 마지막 것만 남겼습니다: {cells}", "of duplicated cells the last was kept: {cells}"),
+    "moved": ("자리가 바뀐 셀을 제자리에 두었습니다: {cells}", "cells out of order were moved back: {cells}"),
+    "left-out": ("채점에 쓰지 않은 파일: {cells}", "files not used for grading: {cells}"),
+    # What happened while it ran.
+    "timeout": (
+        "이 셀이 제한 시간 {seconds:g}초를 넘겨 멈추었습니다. 끝나지 않는 반복문이 있는지 살펴보세요.",
+        "This cell was stopped after its {seconds:g} s. Look for a loop that never ends.",
+    ),
+    "total": (
+        "노트북 전체의 제한 시간 {seconds:g}초가 지났습니다.",
+        "The notebook's whole time of {seconds:g} s was used up.",
+    ),
+    "memory": (
+        "메모리를 너무 많이 써서 실행이 멈추었습니다. 더 작은 배열로 시도해 보세요.",
+        "Running stopped: too much memory was used. Try smaller arrays.",
+    ),
+    "output": (
+        "출력이 너무 많아 실행이 멈추었습니다.",
+        "Running stopped: there was too much output.",
+    ),
+    "garbled": (
+        "실행 결과를 읽을 수 없어 멈추었습니다.",
+        "Running stopped: its results could not be read.",
+    ),
+    "died": (
+        "이 셀에서 파이썬이 꺼졌습니다.",
+        "Python ended in this cell.",
+    ),
+    "start": ("실행을 시작하지 못했습니다.", "Running could not be started."),
+    "not-run": (
+        "앞에서 실행이 멈추어 이 셀은 실행되지 않았습니다.",
+        "This cell was not run: running had stopped before it.",
+    ),
+    "withheld": ("채점하지 않았습니다: {reason}", "Not graded: {reason}"),
+    "bad-credit": (
+        "검사 셀의 점수가 0과 {points:g} 사이의 수가 아닙니다.",
+        "The test cell's points are not a number between 0 and {points:g}.",
+    ),
+    "no-result": ("검사 결과가 없습니다.", "The test gave no result."),
+    # The feedback page.
+    "score": ("점수", "Score"),
+    "part": ("문제", "Part"),
+    "pending": ("선생님이 직접 채점합니다", "to be graded by your teacher"),
+    "hidden-failed": (
+        "보이는 검사는 통과했지만 숨은 검사를 통과하지 못했습니다. 다른 입력에서도 맞는지 살펴보세요.",
+        "The checks you can see pass, but hidden ones do not. Try your answer with other inputs.",
+    ),
+    "answer": ("내 답", "Your answer"),
+    "check": ("검사", "Check"),
+    "comment": ("선생님의 말", "Comment"),
+    "late": ("늦은 제출", "Late submission"),
+    "notices": ("알림", "Notes"),
+}
+
+
+def say(language: Language, key: str, **details: Any) -> str:
+    """The sentence ``key`` with ``details`` filled in."""
+    korean, english = _WORDS[key]
+    return (korean if language == "ko" else english).format(**details)

@@ -1,0 +1,224 @@
+"""A submission through sanitise, nbgrader and the real agent, which runs here as a plain process: no isolation."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+
+from gpuclass.grader.job import Graded, Task, grade
+from gpuclass.grader.sandbox import EngineError, Sandbox
+from tests.grader.agents import LIMITS, local_sandbox
+from tests.grader.courses import RIGHT, by_id, cell, released, solved, source_version, write
+
+pytestmark = [
+    # nbgrader 0.9.6 adds to collections of objects that SQLAlchemy does not know yet.
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # its gradebook closes connections when collected
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:nbgrader"),
+]
+
+GradeIt = Callable[..., Graded]
+FULL = {"test-add": 3.0, "test-add-hidden": 5.0, "test-scale": 2.0, "why": 0.0}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course folder in which the assignment is in the gradebook."""
+    folder = tmp_path_factory.mktemp("prepared")
+    write(folder / "source" / "ps1", source_version())
+    from gpuclass.grader.course import Course
+
+    Course(folder, "camp", "en").prepare("ps1")
+    return folder
+
+
+@pytest.fixture
+def course(prepared: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(prepared, tmp_path / "course")
+
+
+@pytest.fixture
+def grade_it(course: Path, tmp_path: Path) -> GradeIt:
+    """Grade one notebook of one student."""
+
+    def run(
+        nb: NotebookNode | bytes | None, student: str = "kim", limits: object = LIMITS, received: str | None = None
+    ) -> Graded:
+        folder = tmp_path / "submissions" / student
+        folder.mkdir(parents=True, exist_ok=True)
+        if nb is not None:
+            write(folder, nb)
+        task = Task(str(course), "camp", "en", "ps1", student, str(folder), received)
+        made = iter(range(10))
+
+        def opened() -> Sandbox:
+            return local_sandbox(tmp_path / f"sandbox{next(made)}", limits)  # type: ignore[arg-type]  # Limits
+
+        return grade(task, opened, limits)  # type: ignore[arg-type]  # Limits
+
+    return run
+
+
+def page(graded: Graded) -> str:
+    return Path(graded.feedback["ps1.html"]).read_text(encoding="utf-8")
+
+
+def test_the_right_answer_gets_all_automatic_points(grade_it: GradeIt) -> None:
+    graded = grade_it(solved())
+    assert graded.cells == FULL
+    assert (graded.status, graded.score, graded.max_score, graded.reason) == ("graded", 10.0, 14.0, "")
+    assert "Score 10 / 14" in page(graded)
+
+
+def test_a_blank_submission_gets_nothing(grade_it: GradeIt) -> None:
+    assert grade_it(released()).score == 0.0
+
+
+def test_hidden_tests_count_and_are_not_shown(grade_it: GradeIt) -> None:
+    graded = grade_it(solved(add="def add(a, b):\n    return abs(a) + b\n"))
+    assert graded.cells == {**FULL, "test-add-hidden": 0.0}
+    assert "hidden secret" not in page(graded)
+    assert "the checks you can see pass" in page(graded).lower()
+
+
+THIEF = """
+import inspect, sys
+seen = []
+def add(a, b):
+    frame = sys._getframe()
+    while frame:
+        for value in (*frame.f_locals.values(), frame.f_code.co_consts):
+            seen.append(repr(value))
+        frame = frame.f_back
+    print('STOLEN', seen)
+    assert 'secret' not in str(seen), str(seen)
+    return a + b
+"""
+
+
+def test_code_that_reads_a_hidden_test_cannot_show_it(grade_it: GradeIt) -> None:
+    nb = solved(add=THIEF)
+    nb.cells.append(cell("code", "print('LATER', seen); raise ValueError(str(seen))"))
+    graded = grade_it(nb)
+    assert "LATER" in page(graded), "the thief's cells did run"
+    assert "STOLEN" in page(graded)
+    assert "hidden secret" not in page(graded)
+
+
+def test_warnings_and_progress_bars_on_stderr_cost_nothing(grade_it: GradeIt) -> None:
+    noisy = "import sys, warnings\n" + RIGHT.replace(
+        "    return", "    warnings.warn('careful'); print('50%', file=sys.stderr)\n    return"
+    )
+    assert grade_it(solved(add=noisy)).cells == FULL
+
+
+def test_a_sandbox_that_ends_loses_only_what_follows(grade_it: GradeIt) -> None:
+    nb = solved()
+    nb.cells.insert(nb.cells.index(by_id(nb, "scale")), cell("code", "import os\nos._exit(0)"))
+    graded = grade_it(nb)
+    assert graded.status == "graded"
+    assert graded.cells == {**FULL, "test-scale": 0.0}
+    assert "Python ended in this cell" in page(graded)
+    assert "running had stopped before it" in page(graded)
+
+
+def test_a_cell_that_hangs_is_told_in_plain_words(grade_it: GradeIt) -> None:
+    nb = solved(add="def add(a, b):\n    while True: pass")
+    graded = grade_it(nb, limits=dataclasses.replace(LIMITS, cell_timeout=0.5))
+    assert graded.cells == {**FULL, "test-add": 0.0, "test-add-hidden": 0.0}
+    assert "This cell was stopped after its 0.5 s" in page(graded)
+
+
+def test_data_beside_the_notebook_can_be_read_but_not_take_numpys_place(
+    grade_it: GradeIt, course: Path, tmp_path: Path
+) -> None:
+    (course / "source" / "ps1" / "data.csv").write_text("instructor")
+    folder = tmp_path / "submissions" / "kim"
+    folder.mkdir(parents=True)
+    (folder / "data.csv").write_text("student")
+    (folder / "json.py").write_text("raise RuntimeError('shadowed')")
+    (folder / "own.py").write_text("x = 1")
+    check = "import json, own\nassert open('data.csv').read() == 'instructor'\n"
+    assert grade_it(solved(add=check + RIGHT)).cells == FULL
+
+
+def test_a_missing_notebook_scores_zero_and_says_so(grade_it: GradeIt) -> None:
+    graded = grade_it(None)
+    assert (graded.status, graded.score, graded.reason) == ("graded", 0.0, "ps1.ipynb: not submitted")
+    assert "not submitted" in page(graded)
+
+
+def test_a_broken_notebook_is_quarantined_for_a_person(grade_it: GradeIt, course: Path) -> None:
+    graded = grade_it(b'{"nbformat":')
+    assert (graded.status, graded.score) == ("quarantined", 0.0)
+    assert graded.reason in page(graded)
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        assert gradebook.find_submission("ps1", "kim").needs_manual_grade
+
+
+def test_a_second_grading_replaces_the_first_and_keeps_manual_points(grade_it: GradeIt, course: Path) -> None:
+    assert grade_it(released()).score == 0.0
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        gradebook.find_grade("why", "ps1", "ps1", "kim").manual_score = 4
+        gradebook.db.commit()
+    assert grade_it(solved()).cells == {**FULL, "why": 4.0}
+
+
+def test_points_come_from_the_gradebook_also_for_an_old_release(grade_it: GradeIt) -> None:
+    nb = solved()
+    by_id(nb, "test-add").metadata.nbgrader.update(points=1e9)
+    by_id(nb, "test-add").source = "pass  # an old version of the test"
+    assert grade_it(nb).cells == FULL
+
+
+def test_the_servers_time_decides_what_is_late(grade_it: GradeIt, course: Path, tmp_path: Path) -> None:
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        gradebook.update_or_create_assignment("ps1", duedate="2026-05-01 00:00:00 UTC")
+    folder = tmp_path / "submissions" / "kim"
+    folder.mkdir(parents=True)
+    (folder / "timestamp.txt").write_text("1999-01-01 00:00:00 UTC")
+    grade_it(solved(), received="2026-05-01T01:00:00+00:00")
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        assert gradebook.find_submission("ps1", "kim").total_seconds_late == 3600
+
+
+def test_nothing_a_student_wrote_runs_in_the_teachers_page(grade_it: GradeIt) -> None:
+    evil = "<script>steal()</script><img src=x onerror=steal()>"
+    nb = solved()
+    nb.cells.insert(0, cell("markdown", f"{evil}\n\n[x](javascript:steal()) ![y](attachment:none.png)"))
+    nb.cells.insert(
+        1,
+        cell(
+            "code",
+            f"from IPython.display import HTML, Javascript, display\ndisplay(HTML({evil!r}), Javascript('steal()'))",
+        ),
+    )
+    nb.cells.insert(2, cell("code", f"print({evil!r})\nraise ValueError({evil!r})"))
+    text = page(grade_it(nb))
+    assert "<script" not in text
+    assert "onerror=steal" not in text.replace("&lt;img src=x onerror=steal", "")
+    assert "javascript:" not in text.replace("[x](javascript:steal())", "").replace("Javascript", "")
+    assert "default-src 'none'" in text
+
+
+def test_an_engine_that_cannot_start_a_sandbox_fails_the_job_without_a_score(course: Path, tmp_path: Path) -> None:
+    def refuse() -> Sandbox:
+        raise EngineError("Docker did not start a sandbox: no space left")
+
+    folder = write(tmp_path / "kim", solved())
+    graded = grade(Task(str(course), "camp", "en", "ps1", "kim", str(folder)), refuse, LIMITS)
+    assert (graded.status, graded.reason) == ("failed", "Docker did not start a sandbox: no space left")
+
+
+def test_an_assignment_without_source_version_fails_with_a_reason(course: Path, tmp_path: Path) -> None:
+    graded = grade(
+        Task(str(course), "camp", "en", "ps9", "kim", str(tmp_path)), lambda: local_sandbox(tmp_path), LIMITS
+    )
+    assert graded.status == "failed"
+    assert "no source version of 'ps9'" in graded.reason
