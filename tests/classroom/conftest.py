@@ -34,9 +34,6 @@ exchange_port = 18082
 [network]
 subnet = "10.98.0.0/24"
 
-[curriculum]
-sessions = ["00-warm-up"]
-
 [server]
 memory = "2G"
 tmp = "64M"
