@@ -175,6 +175,14 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "제출된 것은 모두 남습니다.",
         "en": "{assignment} is released already. Use --force for a corrected version; every submission stays.",
     },
+    "client.feedback_released": {
+        "ko": "채점 결과를 공개했습니다: {assignment} · {student} · {time}",
+        "en": "Feedback released: {assignment} · {student} · {time}",
+    },
+    "client.collected": {
+        "ko": "모았습니다: {assignment} · {student} · {time}",
+        "en": "Collected: {assignment} · {student} · {time}",
+    },
     "client.hidden": {
         "ko": "숨겼습니다: {assignment}. 제출된 것은 모두 남아 있습니다.",
         "en": "Hidden: {assignment}. Every submission is kept.",
@@ -186,7 +194,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
     "state.waiting": {"ko": "채점 기다리는 중", "en": "waiting to be graded"},
     "state.running": {"ko": "채점 중", "en": "being graded"},
     "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인합니다", "en": "not graded; your teacher will look at it"},
-    "state.score": {"ko": "{score:g} / {max_score:g}점", "en": "{score:g} / {max_score:g} points"},
+    "state.score": {"ko": "{max_score:g}점 중 {score:g}점", "en": "{score:g} of {max_score:g} points"},
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
+import secrets
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,6 @@ from gpuclass.settings import Settings, load
 
 NOTEBOOK = {"warm-up.ipynb": b'{"cells": []}'}
 SCOPE = "access:services!service=exchange"
-_numbers = itertools.count(2)
 
 ROSTER = """\
 login,name,role,team
@@ -135,6 +135,13 @@ class Camp:
         return self.clients[login]
 
 
+def free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def prepare(folder: Path, hub: HubDouble, gateway: str, **limits: object) -> Settings:
     """A class.toml and a roster in ``folder``; the exchange's limits as given."""
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
@@ -147,6 +154,7 @@ title = "Camp"
 language = "en"
 [site]
 hub_port = {hub.port}
+exchange_port = {free_port(gateway)}
 [network]
 subnet = "{gateway.rpartition(".")[0]}.0/24"
 [exchange]
@@ -158,8 +166,8 @@ subnet = "{gateway.rpartition(".")[0]}.0/24"
 
 @contextmanager
 def running(folder: Path, **limits: object) -> Iterator[Camp]:
-    """A class whose exchange has these limits; each has an address of the loopback interface to itself."""
-    gateway = f"127.77.{next(_numbers)}.1"
+    """A class whose exchange has these limits; on a loopback address and ports of its own."""
+    gateway = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
     hub = HubDouble(gateway)
     camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log")
     try:
