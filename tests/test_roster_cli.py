@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -120,10 +121,16 @@ def test_another_authenticator_has_no_passwords_here(folder: Path) -> None:
 
 @pytest.fixture
 def hub_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that is there and refuses everything."""
     real = httpx.Client
 
-    def client(**options: object) -> httpx.Client:
-        return real(**options, transport=httpx.MockTransport(lambda _: httpx.Response(403, text="no")))  # type: ignore[arg-type]  # passed on as they came
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/hub/api/":
+            return httpx.Response(200, json={"version": "6.1.1"})
+        return httpx.Response(403, text="no")
+
+    def client(**options: Any) -> httpx.Client:
+        return real(**options, transport=httpx.MockTransport(answer))
 
     monkeypatch.setattr(httpx, "Client", client)
 
