@@ -24,6 +24,10 @@ def token(folder: Path, name: str) -> str:
     draft = folder / f".{name}.{os.getpid()}.{fresh[:8]}"
     draft.write_text(fresh, encoding="ascii")
     draft.chmod(0o600)
+    if os.geteuid() == 0:  # `sudo gpuclass …` may be the first to ask; the service user must be able to read it
+        owner = folder.parent.stat()
+        for made in (folder, draft):
+            os.chown(made, owner.st_uid, owner.st_gid)
     try:
         os.link(draft, path)  # fails when the name exists, so a reader never sees half a token
     except FileExistsError:

@@ -1,5 +1,6 @@
 """Accounts on disk: what an import changes, and that nothing is lost or readable by others."""
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_only_the_owner_may_read_the_file_and_its_journal(accounts: Accounts) ->
         modes |= {path.stat().st_mode & 0o777 for path in accounts.path.parent.iterdir()}
         assert len(list(accounts.path.parent.iterdir())) == 2
     assert modes == {0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for somebody else")
+def test_what_root_imports_belongs_to_the_owner_of_the_data_folder(accounts: Accounts) -> None:
+    os.chown(accounts.path.parent, 1000, 1000)
+    import_roster(accounts, roster(HANEUL))
+    assert accounts.path.stat().st_uid == 1000
 
 
 def test_a_failed_import_leaves_all_as_it_was(accounts: Accounts) -> None:
