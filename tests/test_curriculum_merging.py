@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import nbformat
 import pytest
@@ -367,3 +368,47 @@ def test_a_notebook_that_was_only_run_takes_the_update(
     cells = json.loads((home / "notebooks" / LESSON).read_text())["cells"]
     assert [cell["source"] for cell in cells] == [["print(1)"], ["print(20)"]]
     assert [len(cell["outputs"]) for cell in cells] == [1, 0], "no stale output under corrected code"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_student_and_release_do_no_text_is_lost(
+    seed: int, repository: Path, home: Path, release: Callable[..., None]
+) -> None:
+    """Three rounds of random edits on both sides: cells changed, added, deleted, moved; files deleted and added."""
+    random = Random(seed)  # noqa: S311  # edits that can be repeated, not secrets
+    folder = home / "notebooks"
+    lessons = {f"{number}/lesson.ipynb": [f"{number}.{cell}" for cell in range(5)] for number in range(3)}
+    release(**{name: notebook(*cells) for name, cells in lessons.items()})
+    merge(repository, home)
+    written: dict[str, set[str]] = {name: set() for name in lessons}
+    for turn in range(3):
+        for name in list(lessons):
+            if random.random() < 0.2:
+                (folder / name).unlink()
+                written[name].clear()
+                continue
+
+            def student(made: nbformat.NotebookNode, name: str = name, turn: int = turn) -> None:
+                for number in range(random.randrange(3)):
+                    text = f"mine {turn}.{number}"
+                    if made.cells and random.random() < 0.5:
+                        victim = random.choice(made.cells)
+                        written[name].discard(victim.source)
+                        victim.source = text
+                    else:
+                        made.cells.insert(random.randrange(len(made.cells) + 1), new_code_cell(text))
+                    written[name].add(text)
+                if len(made.cells) > 3 and random.random() < 0.3:
+                    written[name].discard(made.cells.pop(random.randrange(len(made.cells))).source)
+                random.shuffle(made.cells) if random.random() < 0.2 else None
+
+            edit(folder / name, student)
+            lessons[name] = [text + "!" if random.random() < 0.3 else text for text in lessons[name]]
+            if random.random() < 0.4:
+                lessons[name].insert(random.randrange(5), f"new {turn}")
+        release(**{name: notebook(*cells) for name, cells in lessons.items()})
+        result = merge(repository, home)
+        assert result.state in ("updated", "unchanged"), result
+        assert not result.detail, "nothing needed recovery"
+        for name, mine in written.items():
+            assert mine <= set(texts(folder / name)), f"{name} in turn {turn}"

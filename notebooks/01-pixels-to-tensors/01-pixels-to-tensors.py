@@ -26,6 +26,7 @@
 
 # %% jupyter={"source_hidden": true} tags=["setup"]
 import os
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -39,12 +40,15 @@ FONTS = sorted(Path("/usr/share/fonts/truetype/nanum").glob("*.ttf"))
 READY_MADE = Path(os.environ.get("GPUCLASS_DATASETS", "/srv/datasets")) / "hangul" / "glyphs.npz"
 
 
+load_face = cache(ImageFont.truetype)
+
+
 def draw_syllable(letter, font=FONTS[0], size=32, angle=0.0, shift=(0, 0)):
     """글자 하나를 검은 바탕에 흰색으로 그린 텐서: shape (size, size), dtype uint8."""
     big = 4 * size  # 크게 그려서 줄이면 가장자리가 부드러워요
     canvas = Image.new("L", (big, big), 0)
     pen = ImageDraw.Draw(canvas)
-    face = ImageFont.truetype(str(font), int(big * 0.8))
+    face = load_face(str(font), int(big * 0.8))
     left, top, right, bottom = pen.textbbox((0, 0), letter, font=face)
     corner = ((big - right - left) / 2 + 4 * shift[0], (big - bottom - top) / 2 + 4 * shift[1])
     pen.text(corner, letter, fill=255, font=face)
