@@ -54,9 +54,8 @@ def read_answer(path: Path) -> Answer:
         raise SourceError(f"{path}:2: the opening block is not TOML: {error}") from None
     wanted = {"wrong", "points"} if block["kind"] == "mutant" else {"right"}
     if set(table) != wanted:
-        raise SourceError(
-            f"{path}:2: a {block['kind']} has the keys {', '.join(sorted(wanted))}; here: {sorted(table)}"
-        )
+        keys = " and ".join(sorted(wanted))
+        raise SourceError(f"{path}:2: a {block['kind']} has the keys {keys}; here: {', '.join(table) or 'none'}")
     points = None
     if block["kind"] == "mutant":
         match table["points"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -63,14 +64,11 @@ def _cell_id(cell: NotebookNode, taken: set[str]) -> str:
     A cell may name its own (``# %% id="grid"``); a graded one has nbgrader's; else it is a hash of the text.
     """
     given = cell.metadata.pop("id", None) or cell.metadata.get("nbgrader", {}).get("grade_id")
-    if given:
+    if given and given not in taken:
         return str(given)
-    for copy in range(1000):
-        text = f"{cell.cell_type}\n{cell.source}\n{copy or ''}"
-        candidate = hashlib.sha256(text.encode()).hexdigest()[:ID_CHARACTERS]
-        if candidate not in taken:
-            return candidate
-    raise SourceError("a thousand cells with the same text in one notebook")
+    texts = (f"{cell.cell_type}\n{cell.source}\n{copy or ''}" for copy in itertools.count())
+    candidates = (hashlib.sha256(text.encode()).hexdigest()[:ID_CHARACTERS] for text in texts)
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def notebook_bytes(source: Path) -> bytes:

@@ -44,7 +44,6 @@ class _Source:
     """A source with the line on which each cell opens."""
 
     path: Path
-    text: str
     notebook: NotebookNode
     starts: tuple[int, ...]
 
@@ -54,10 +53,8 @@ class _Source:
         starts = tuple(number for number, line in enumerate(text.splitlines(), 1) if line.startswith("# %%"))
         notebook = read_source(path)
         if len(starts) != len(notebook.cells):
-            raise SourceError(
-                f"{path}:1: {len(starts)} cell markers, but {len(notebook.cells)} cells: text stands outside"
-            )
-        return cls(path, text, notebook, starts)
+            raise SourceError(f"{path}:1: {len(starts)} cell markers, {len(notebook.cells)} cells: text stands outside")
+        return cls(path, notebook, starts)
 
     def cells(self, kind: str | None = None) -> Iterator[tuple[int, NotebookNode]]:
         """Each cell (of one kind) with the line of its marker."""
@@ -141,10 +138,10 @@ def _exercise(source: _Source) -> Iterator[Problem]:
         if nbgrader.get("schema_version") != SCHEMA:
             yield Problem(source.path, start, f"nbgrader schema_version must be {SCHEMA}")
         grade_id = nbgrader.get("grade_id", "")
-        if not grade_id or grade_id in seen:
-            yield Problem(
-                source.path, start, f"grade_id {grade_id!r} is empty or stands in line {seen.get(grade_id, start)}"
-            )
+        if not grade_id:
+            yield Problem(source.path, start, "no grade_id")
+        elif grade_id in seen:
+            yield Problem(source.path, start, f"grade_id {grade_id!r} is taken by line {seen[grade_id]}")
         seen[grade_id] = start
         for mark, key in (("SOLUTION", "solution"), ("HIDDEN TESTS", "grade")):
             opened, closed = (cell.source.count(f"### {side} {mark}") for side in ("BEGIN", "END"))
@@ -163,7 +160,8 @@ def _answers(source: _Source) -> Iterator[Problem]:
     """Mutants and variants belong to the folder's one notebook; that they score as they say is for the tests."""
     best = sum(points(source.notebook).values())
     mutants = 0
-    for path in sorted(source.path.parent.glob("*/*.py")):
+    folder = source.path.parent
+    for path in sorted([*folder.glob("mutants/*.py"), *folder.glob("variants/*.py")]):
         try:
             answer = read_answer(path)
             answered(source.notebook, answer.cells)
@@ -175,5 +173,5 @@ def _answers(source: _Source) -> Iterator[Problem]:
             yield Problem(path, 3, f"a mutant must stay below the full {best:g} points")
     if mutants < MINIMUM_MUTANTS:
         yield Problem(
-            source.path, 1, f"{mutants} mutants; at least {MINIMUM_MUTANTS} plausible wrong answers are wanted"
+            source.path, 1, f"{mutants} mutants; {MINIMUM_MUTANTS} or more plausible wrong answers are wanted"
         )

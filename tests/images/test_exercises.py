@@ -1,0 +1,96 @@
+"""Every exercise through the real pipeline: its solution is full, its release 0, each mutant inside its range."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, ComputeChecksums, LockCells
+
+from gpuclass.curriculum.answers import answered, answers, points, solutions
+from gpuclass.curriculum.building import EXERCISES, read_source, session_names, sources
+
+pytestmark = pytest.mark.images
+
+SECONDS_PER_SUBMISSION = 20  # on one core; what an exercise may take in grading
+
+
+def released(source: NotebookNode) -> NotebookNode:
+    """What a student fetches."""
+    resources: dict[str, Any] = {}
+    for step in (LockCells, ClearSolutions, ComputeChecksums, ClearHiddenTests):
+        source, resources = step().preprocess(source, resources)
+    return source
+
+
+@pytest.fixture(scope="module", params=session_names(EXERCISES))
+def exercise(request: pytest.FixtureRequest) -> Path:
+    return EXERCISES / str(request.param)
+
+
+@pytest.fixture(scope="module")
+def graded(exercise: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What ``gpuclass grade`` says of each answer, by the answer's name."""
+    folder = tmp_path_factory.mktemp("grading")
+    (path,) = sources(exercise)
+    source = read_source(path)
+    assignment = folder / exercise.name
+    blank = released(nbformat.from_dict(source))
+    notebooks = {"blank": blank, "solution": answered(blank, solutions(source))}
+    for answer in answers(exercise):
+        notebooks[answer.name] = answered(blank, {**solutions(source), **answer.cells})
+    for place, notebook in [(assignment, source), *((folder / name, made) for name, made in notebooks.items())]:
+        place.mkdir()
+        nbformat.write(notebook, place / f"{path.stem}.ipynb")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "gpuclass",
+            "grade",
+            str(assignment),
+            *(str(folder / name) for name in notebooks),
+            "--json",
+        ],
+        cwd=folder,  # no class.toml here
+        env={name: value for name, value in os.environ.items() if name != "GPUCLASS_CONFIG"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = {line["student"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert set(results) == set(notebooks)
+    return results
+
+
+def test_the_solution_is_full_and_quick(exercise: Path, graded: dict[str, dict[str, Any]]) -> None:
+    full = sum(points(read_source(sources(exercise)[0])).values())
+    assert (graded["solution"]["status"], graded["solution"]["score"]) == ("graded", full), graded["solution"]
+    assert graded["solution"]["max_score"] == full
+    assert graded["solution"]["seconds"] < SECONDS_PER_SUBMISSION
+
+
+def test_the_release_gets_nothing(graded: dict[str, dict[str, Any]]) -> None:
+    assert (graded["blank"]["status"], graded["blank"]["score"]) == ("graded", 0), graded["blank"]
+
+
+def test_each_wrong_answer_gets_what_it_deserves(exercise: Path, graded: dict[str, dict[str, Any]]) -> None:
+    for answer in answers(exercise):
+        if answer.points is not None:
+            least, most = answer.points
+            assert least <= graded[answer.name]["score"] <= most, (answer.says, graded[answer.name])
+            assert graded[answer.name]["score"] < graded["solution"]["score"]
+
+
+def test_a_right_answer_in_another_manner_is_full(exercise: Path, graded: dict[str, dict[str, Any]]) -> None:
+    for answer in answers(exercise):
+        if answer.points is None:
+            assert graded[answer.name]["score"] == graded["solution"]["score"], (answer.says, graded[answer.name])
