@@ -361,6 +361,8 @@ def test_a_hub_that_was_down_during_an_import_is_right_after_its_start(hub: Clas
         assert sorted(hub.users()["t01"]["groups"]) == ["students", "team-b"]
         assert browser.api("GET", "/users").status_code == 403, "no longer an instructor, but lists users"
         assert operator.get("/home").status_code == 302, "no longer in the class, but logged in"
+        left = hub.users()["op"]
+        assert (left["groups"], left["admin"]) == ([], False), "no longer in the class, but with rights"
         assert sorted(hub.users()["op2"]["groups"]) == ["operators"]
     with Browser(hub) as operator:
         operator.login("op2")
