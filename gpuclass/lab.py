@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 import os
 from pathlib import Path
@@ -137,5 +138,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
 
 async def _start_jupyter_server_extension(server: ServerApp) -> None:
     """Called when the server answers: merge the curriculum, without anybody waiting for it."""
+    gc.enable()  # off since gpuclass.singleuser began
+    gc.freeze()
     curriculum: Curriculum = server.web_app.settings["gpuclass_curriculum"]
     curriculum.start()
