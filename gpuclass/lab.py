@@ -14,10 +14,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.paths import jupyter_path
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
-from traitlets import import_item
+from traitlets import default, import_item
 
 from gpuclass.singleuser import INSTRUCTOR
 
@@ -63,6 +65,14 @@ class VersionHandler(APIHandler):
         asked, installed = self.get_argument("version"), version("nbgrader")
         fits = asked == installed
         self.finish({"success": fits, "message": "" if fits else f"Lab has nbgrader {asked}, the server {installed}."})
+
+
+class KernelSpecs(KernelSpecManager):
+    """Finds kernels where Jupyter looks for them, without importing IPython to ask where else there might be some."""
+
+    @default("kernel_dirs")
+    def _kernel_dirs_default(self) -> list[str]:
+        return jupyter_path("kernels")
 
 
 class Curriculum:

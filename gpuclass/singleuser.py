@@ -24,8 +24,8 @@ CONFIG = Path("/etc/jupyter")
 COURSE = Path("/srv/course")
 INSTRUCTOR = "instructor"
 HUB_ONLY = ("jupyterhub.handlers", "jupyterhub.orm", "sqlalchemy")
-ON_DEMAND = ("httpx", "requests", "websocket")
-"""Imported by Jupyter's servers for extension managers and kernel gateways, which a class does not have."""
+ON_DEMAND = ("requests", "websocket")
+"""Imported by Jupyter's servers for lists of extensions and for kernel gateways, which a class does not have."""
 
 
 def main() -> None:

@@ -16,5 +16,4 @@ c.LabApp.app_settings_dir = f"/etc/jupyter/languages/{language}"
 c.LabApp.extension_manager = "readonly"
 c.LabApp.news_url = None
 
-# One kernel. Looking for others asks IPython where its folder is, which costs 4% of the start.
-c.KernelSpecManager.kernel_dirs = ["/opt/venv/share/jupyter/kernels"]
+c.ServerApp.kernel_spec_manager_class = "gpuclass.lab.KernelSpecs"
