@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from benchmarks.servers import Server
+from gpuclass.trial import Server
 from tests.images.conftest import StartServer
 
 pytestmark = pytest.mark.images

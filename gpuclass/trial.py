@@ -1,4 +1,4 @@
-"""Users' servers in containers without a hub, to measure and test the image alone.
+"""A user's server in a container without a hub, to measure and test the image alone. Not used in a class.
 
 A few lines stand in for the hub: they say their version and that every token belongs to the one user.
 """
