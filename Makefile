@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check images bench venv docs lock clean
+.PHONY: help demo test check lint images bench pictures venv lock docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ docs: venv ## Write the reference pages that are made from code
 lock: ## Renew the lock files (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/host.txt
 	uv pip compile pyproject.toml --extra dev -c requirements/host.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/dev.txt
+
+pictures: venv ## Take the pictures in README and docs anew
+	@mkdir -p docs/pictures && GPUCLASS_PICTURES=docs/pictures $(BIN)/pytest -q tests/classroom/test_browser.py
 
 clean: ## Remove what make built in this folder; ./var and the images stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -234,8 +234,8 @@ class Visitor:
 
     async def assignment(self, action: str, name: str, course: str) -> None:
         """A button of the Assignments tab: ``fetch``, ``submit`` or ``fetch_feedback``."""
-        query = urlencode({"course_id": course, "assignment_id": name})
-        answer = await self.call("POST", f"{self.server}/assignments/{action}?{query}")
+        body = {"course_id": course, "assignment_id": name}
+        answer = await self.call("POST", f"{self.server}/assignments/{action}", json=body)
         _value_of(answer, self.login, f"{action} {name}")
 
     async def formgrader(self, method: str, path: str) -> Any:
