@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 Notebook = dict[str, Any]
 
 _SOLUTION_MARK = re.compile(r"^[ \t]*### (?:BEGIN|END) SOLUTION[ \t]*\n?", re.MULTILINE)
-_SCORE = re.compile(r"\(Score: ([\d.]+) / ([\d.]+)\)")
+_SCORE = re.compile(r'class="score">[^<\d]*([\d.]+) / ([\d.]+)')
 
 
 @dataclass(frozen=True)
@@ -326,13 +326,16 @@ async def _feedback(visitor: Visitor, course: str, before: int, notebook: str) -
     deadline = time.monotonic() + GRADED_WITHIN_S
     while time.monotonic() < deadline:
         submissions = await _submissions(visitor, course)
-        newest = max(submissions, key=lambda found: str(found["timestamp"]), default=None)
-        if newest and len(submissions) > before and newest["has_exchange_feedback"]:
+        if len(submissions) > before and _newest(submissions)["has_exchange_feedback"]:
             await visitor.assignment("fetch_feedback", ASSIGNMENT, course)
-            path = f"{ASSIGNMENT}/feedback/{newest['timestamp']}/{notebook}.html"
-            return str(await visitor.read(path))
+            folder = _newest(await _submissions(visitor, course))["local_feedback_path"]
+            return str(await visitor.read(f"{folder}/{notebook}.html"))
         await asyncio.sleep(0.5)
     raise RehearsalError(f"{visitor.login}: no feedback within {GRADED_WITHIN_S} s")
+
+
+def _newest(submissions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return max(submissions, key=lambda found: str(found["timestamp"]))
 
 
 async def _look_at_grades(teacher: Visitor, say: Say) -> None:

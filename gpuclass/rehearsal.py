@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import websockets
@@ -192,12 +192,12 @@ class Visitor:
 
     async def read(self, path: str) -> Any:
         """A file of the person's home: a notebook as its JSON, else text."""
-        return (await self.call("GET", f"{self.server}/api/contents/{path}"))["content"]
+        return (await self.call("GET", f"{self.server}/api/contents/{quote(path)}"))["content"]
 
     async def save(self, path: str, notebook: dict[str, Any]) -> None:
         """Save a notebook as Lab does."""
         body = {"type": "notebook", "format": "json", "content": notebook}
-        await self.call("PUT", f"{self.server}/api/contents/{path}", json=body)
+        await self.call("PUT", f"{self.server}/api/contents/{quote(path)}", json=body)
 
     @asynccontextmanager
     async def kernel(self) -> AsyncIterator[Kernel]:

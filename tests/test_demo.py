@@ -49,7 +49,7 @@ def test_answering_does_not_change_the_released_version() -> None:
 
 
 def test_the_score_is_read_off_the_feedback_page() -> None:
-    assert score_in("<h4>pixels (Score: 1.5 / 10.0)</h4><li>part (Score: 0.0 / 1.0)</li>") == Score(1.5, 10.0)
+    assert score_in('<p class="score">점수 1.5 / 10</p><p class="score">점수 0 / 1</p>') == Score(1.5, 10.0)
 
 
 def test_a_page_without_a_score_is_an_error() -> None:
