@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -108,7 +108,10 @@ def _pages(app: FastAPI) -> APIRouter:
 
 
 class _Edge:
-    """Notes when a request's headers arrived, and adds the security headers to its answer."""
+    """Notes when a request's headers arrived, and adds the security headers to its answer.
+
+    An answer that is given before the body has come ends the connection: the rest is never read.
+    """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], datetime]) -> None:
         self._app = app
@@ -119,13 +122,24 @@ class _Edge:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["arrived"] = self._clock()
+        headers = Headers(scope=scope)
+        awaited = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def heard() -> Message:
+            nonlocal awaited
+            message = await receive()
+            awaited = awaited and message.get("more_body", False)
+            return message
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                answer = MutableHeaders(scope=message)
+                answer.update(SECURITY_HEADERS)
+                if awaited:
+                    answer["Connection"] = "close"
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        await self._app(scope, heard, guarded)
 
 
 def _answer_errors(app: FastAPI, settings: Settings) -> None:

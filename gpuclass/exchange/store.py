@@ -11,21 +11,31 @@ import hashlib
 import json
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session, aliased
 
 from gpuclass.exchange.blobs import Blobs
+from gpuclass.exchange.database import utc_now
 from gpuclass.exchange.names import file_paths, identifier
+from gpuclass.exchange.queue import Queue, latest_of, submissions_of
+from gpuclass.exchange.records import (
+    AlreadyThere,
+    Feedback,
+    File,
+    Job,
+    NotFound,
+    QuotaExceeded,
+    Standing,
+    State,
+    Submission,
+)
 from gpuclass.exchange.schema import (
     AssignmentRow,
     CourseRow,
@@ -34,102 +44,16 @@ from gpuclass.exchange.schema import (
     ReleaseRow,
     SubmissionRow,
     TreeRow,
-    connect,
 )
 from gpuclass.exchange.wire import show_time
 
+__all__ = ["AlreadyThere", "Feedback", "File", "Job", "NotFound", "QuotaExceeded", "Standing", "Store", "Submission"]
+
 BLOCK = 4096  # bytes a file takes on disk at least: many tiny files fill a quota too
-ATTEMPTS_LIMIT = 3  # a submission whose grading killed the worker so often waits for a person
 TIMESTAMP_FILE = "timestamp.txt"  # where nbgrader looks for a submission's time
 
-State = Literal["waiting", "running", "done", "failed"]
 
-
-class NotFound(LookupError):  # noqa: N818  # the sentence reads "raise NotFound('submission')"
-    """A course, assignment or submission that there is not, or no longer for those who ask."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"{kind.capitalize()} not found")
-        self.kind = kind
-
-
-class AlreadyThere(Exception):  # noqa: N818  # as above
-    """A course or assignment of that name is there."""
-
-
-class QuotaExceeded(Exception):  # noqa: N818  # as above
-    """A student's submissions to one assignment would take more room than they may."""
-
-    def __init__(self, used: int, limit: int) -> None:
-        super().__init__(f"{used} of {limit} bytes used")
-        self.used = used
-        self.limit = limit
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a release, a submission or feedback."""
-
-    path: str
-    sha256: str
-    md5: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A submission's receipt. ``sha256`` is that of the list of its files; ``size`` counts their bytes."""
-
-    id: int
-    course: str
-    assignment: str
-    student: str
-    received: datetime
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """The newest feedback on a submission."""
-
-    submission: int
-    created: datetime
-    released: bool
-    sha256: str
-    score: float | None
-    max_score: float | None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A submission to be graded; ``error`` says why it failed."""
-
-    id: int
-    course: str
-    assignment: str
-    student: str
-    requested_by: str
-    state: State
-    error: str | None
-    submission: int
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far one submission is: its newest job's state and, once there is some, its feedback."""
-
-    submission: Submission
-    state: State | None
-    feedback: Feedback | None
-
-
-def utc_now() -> datetime:
-    """The server's clock."""
-    return datetime.now(UTC)
-
-
-class Store:
+class Store(Queue):
     """The exchange's folder, opened.
 
     Args:
@@ -139,14 +63,12 @@ class Store:
 
     def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.clock = clock
+        super().__init__(folder / "exchange.db", clock)
         self._blobs = Blobs(folder)
-        self._engine = connect(folder / "exchange.db")
-        self._writing = threading.Lock()  # in line here, instead of SQLite's polling for its lock
 
     def close(self) -> None:
         """Close the database and remove files in the making."""
-        self._engine.dispose()
+        super().close()
         self._blobs.close()
 
     def __enter__(self) -> Self:
@@ -161,22 +83,6 @@ class Store:
     def incoming(self) -> Path:
         """A folder for this process's unfinished uploads; removed with it."""
         return self._blobs.incoming
-
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A transaction that sees one state of the database."""
-        with Session(self._engine) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A transaction that holds the write lock and is on disk when it ends without an error."""
-        with (
-            self._writing,
-            Session(self._engine.execution_options(writes=True), expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
 
     # Assignments and their releases
 
@@ -277,7 +183,7 @@ class Store:
         with self.reading() as session:  # before anything is written
             _assignment(session, course, assignment)
         tree = self._keep(files)
-        mine = _submissions_of(course, assignment, student)
+        mine = submissions_of(course, assignment, student)
         with self.writing() as session:
             _assignment(session, course, assignment)
             used = session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
@@ -332,7 +238,7 @@ class Store:
     def latest_submission(self, course: str, assignment: str, student: str) -> Submission | None:
         """The last that came, also of an assignment that is hidden now."""
         with self.reading() as session:
-            row = _latest(session, course, assignment, student)
+            row = latest_of(session, course, assignment, student)
             return None if row is None else _submission(row)
 
     def standing(self, course: str, student: str) -> list[Standing]:
@@ -427,88 +333,6 @@ class Store:
         with self.reading() as session:
             return _files(session, feedback.sha256)
 
-    # Jobs
-
-    def enqueue(self, course: str, assignment: str, student: str, *, requested_by: str) -> int:
-        """Have a student's latest submission graded (again); returns the job's number.
-
-        Raises:
-            NotFound: there is no submission.
-        """
-        with self.writing() as session:
-            latest = _latest(session, course, assignment, student)
-            if latest is None:
-                raise NotFound("submission")
-            job = JobRow(submission=latest.id, requested_by=requested_by, state="waiting", queued=self.clock())
-            session.add(job)
-            session.flush()
-            return job.id
-
-    def claim(self) -> Job | None:
-        """The oldest waiting job, now running; None when there is nothing to do.
-
-        Two jobs for one student and assignment never run at the same time: they share folders in the course.
-        """
-        taken, busy = aliased(JobRow), aliased(SubmissionRow)
-        same_work_runs = (
-            select(taken.id)
-            .join(busy, busy.id == taken.submission)
-            .where(
-                taken.state == "running",
-                busy.course == SubmissionRow.course,
-                busy.assignment == SubmissionRow.assignment,
-                busy.student == SubmissionRow.student,
-            )
-            .exists()
-        )
-        with self.writing() as session:
-            found = session.execute(
-                select(JobRow, SubmissionRow)
-                .join(SubmissionRow, SubmissionRow.id == JobRow.submission)
-                .where(JobRow.state == "waiting", ~same_work_runs)
-                .order_by(JobRow.id)
-                .limit(1)
-            ).first()
-            if found is None:
-                return None
-            job, submission = found
-            job.state, job.started, job.attempts = "running", self.clock(), job.attempts + 1
-            return _job(job, submission)
-
-    def requeue_running(self) -> int:
-        """Put back the jobs that a killed worker left running; returns how many were running.
-
-        A job that was started ``ATTEMPTS_LIMIT`` times fails instead, so that one submission cannot stop the others.
-        """
-        running = update(JobRow).where(JobRow.state == "running")
-        reason = f"the grading worker died {ATTEMPTS_LIMIT} times while it graded this submission"
-        with self.writing() as session:
-            count = session.scalar(select(func.count()).where(JobRow.state == "running")) or 0
-            session.execute(
-                running.where(JobRow.attempts >= ATTEMPTS_LIMIT).values(
-                    state="failed", error=reason, finished=self.clock()
-                )
-            )
-            session.execute(running.values(state="waiting"))
-            return count
-
-    def finish(self, job_id: int, *, error: str | None = None) -> None:
-        """Mark a job done or, with a reason, failed."""
-        with self.writing() as session:
-            job = _existing_job(session, job_id)
-            job.state, job.error, job.finished = ("failed" if error else "done"), error, self.clock()
-
-    def job(self, job_id: int) -> Job:
-        """One job by its number.
-
-        Raises:
-            NotFound: there is none.
-        """
-        with self.reading() as session:
-            job = _existing_job(session, job_id)
-            submission = session.get_one(SubmissionRow, job.submission)
-            return _job(job, submission)
-
     def _keep(self, files: Mapping[str, bytes]) -> _Tree:
         """Put files on disk and return their list, in its one form."""
         entries = []
@@ -557,30 +381,6 @@ def _newest_release(session: Session, course: str, assignment: str) -> ReleaseRo
     ).one()
 
 
-def _submissions_of(course: str, assignment: str, student: str) -> Sequence[Any]:
-    return (
-        SubmissionRow.course == course,
-        SubmissionRow.assignment == assignment,
-        SubmissionRow.student == student,
-    )
-
-
-def _latest(session: Session, course: str, assignment: str, student: str) -> SubmissionRow | None:
-    return session.scalar(
-        select(SubmissionRow)
-        .where(*_submissions_of(course, assignment, student))
-        .order_by(SubmissionRow.id.desc())
-        .limit(1)
-    )
-
-
-def _existing_job(session: Session, job_id: int) -> JobRow:
-    job = session.get(JobRow, job_id)
-    if job is None:
-        raise NotFound("job")
-    return job
-
-
 def _files(session: Session, tree: str) -> tuple[File, ...]:
     return tuple(File(*entry) for entry in session.get_one(TreeRow, tree).files)
 
@@ -591,16 +391,3 @@ def _submission(row: SubmissionRow) -> Submission:
 
 def _feedback(row: FeedbackRow) -> Feedback:
     return Feedback(row.submission, row.created, row.released, row.tree, row.score, row.max_score)
-
-
-def _job(row: JobRow, submission: SubmissionRow) -> Job:
-    return Job(
-        row.id,
-        submission.course,
-        submission.assignment,
-        submission.student,
-        row.requested_by,
-        cast("State", row.state),
-        row.error,
-        submission.id,
-    )

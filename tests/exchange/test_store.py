@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gpuclass.exchange.names import UnsafeName
+from gpuclass.exchange.queue import ATTEMPTS_LIMIT
 from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import ATTEMPTS_LIMIT, AlreadyThere, NotFound, QuotaExceeded, Store
+from gpuclass.exchange.store import AlreadyThere, NotFound, QuotaExceeded, Store
 
 NINE = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
 FILES = {"warm-up.ipynb": b'{"cells": []}', "data/points.csv": b"x,y\n"}

@@ -1,0 +1,88 @@
+"""What the exchange's store gives out, as plain values, and how it says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+class NotFound(LookupError):  # noqa: N818  # the sentence reads "raise NotFound('submission')"
+    """A course, assignment or submission that there is not, or no longer for those who ask."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind.capitalize()} not found")
+        self.kind = kind
+
+
+class AlreadyThere(Exception):  # noqa: N818  # as above
+    """A course or assignment of that name is there."""
+
+
+class QuotaExceeded(Exception):  # noqa: N818  # as above
+    """A student's submissions to one assignment would take more room than they may."""
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(f"{used} of {limit} bytes used")
+        self.used = used
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a release, a submission or feedback."""
+
+    path: str
+    sha256: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission's receipt. ``sha256`` is that of the list of its files; ``size`` counts their bytes."""
+
+    id: int
+    course: str
+    assignment: str
+    student: str
+    received: datetime
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The newest feedback on a submission."""
+
+    submission: int
+    created: datetime
+    released: bool
+    sha256: str
+    score: float | None
+    max_score: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submission to be graded; ``error`` says why it failed."""
+
+    id: int
+    course: str
+    assignment: str
+    student: str
+    requested_by: str
+    state: State
+    error: str | None
+    submission: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one submission is: its newest job's state and, once there is some, its feedback."""
+
+    submission: Submission
+    state: State | None
+    feedback: Feedback | None
