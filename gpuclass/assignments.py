@@ -8,11 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from nbgrader.server_extensions.assignment_list import handlers as listing
 from nbgrader.server_extensions.validate_assignment import handlers as validation
 from tornado import web
+
+from gpuclass.exchange.messages import Language, say
+
+
+def plain(outcome: dict[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """An outcome with a failure in one sentence; nbgrader gives a traceback, or blames a folder that is not in use."""
+    text = outcome.get("value", "")
+    if outcome["success"]:
+        return outcome
+    if "ExchangeError: " in text:
+        return {"success": False, "value": text.rpartition("ExchangeError: ")[2].strip()}
+    if "exchange directory does not exist" in text:
+        language: Language = "en" if environ.get("GPUCLASS_LANGUAGE") == "en" else "ko"
+        return {"success": False, "value": say(language, "client.list")}
+    return outcome
 
 
 class AssignmentListHandler(listing.AssignmentListHandler):  # type: ignore[misc]  # nbgrader has no types
@@ -22,7 +39,7 @@ class AssignmentListHandler(listing.AssignmentListHandler):  # type: ignore[misc
     async def get(self) -> None:
         """List the assignments of the course in the query."""
         course = self.get_argument("course_id")
-        await self.finish(json.dumps(await asyncio.to_thread(self.manager.list_assignments, course_id=course)))
+        await self.finish(json.dumps(plain(await asyncio.to_thread(self.manager.list_assignments, course_id=course))))
 
 
 class CourseListHandler(listing.CourseListHandler):  # type: ignore[misc]  # nbgrader has no types
@@ -31,7 +48,7 @@ class CourseListHandler(listing.CourseListHandler):  # type: ignore[misc]  # nbg
     @web.authenticated
     async def get(self) -> None:
         """List the courses."""
-        await self.finish(json.dumps(await asyncio.to_thread(self.manager.list_courses)))
+        await self.finish(json.dumps(plain(await asyncio.to_thread(self.manager.list_courses))))
 
 
 class AssignmentActionHandler(listing.AssignmentActionHandler):  # type: ignore[misc]  # nbgrader has no types
@@ -41,7 +58,7 @@ class AssignmentActionHandler(listing.AssignmentActionHandler):  # type: ignore[
     async def post(self, action: str) -> None:
         """Do it; answer with the new list, or with what went wrong."""
         body: dict[str, Any] = self.get_json_body()
-        await self.finish(json.dumps(await asyncio.to_thread(self._act, action, **body)))
+        await self.finish(json.dumps(plain(await asyncio.to_thread(self._act, action, **body))))
 
     def _act(self, action: str, *, course_id: str, assignment_id: str) -> dict[str, Any]:
         do = {

@@ -98,6 +98,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "The exchange cannot be reached; nothing has been sent. Try again in a moment, and tell your teacher "
         "if it stays so.",
     },
+    "client.list": {
+        "ko": "과제 목록을 가져오지 못했습니다. 잠시 뒤에 새로 고치고, 계속되면 선생님께 알리세요.",
+        "en": "The list of assignments could not be fetched. Reload in a moment, and tell your teacher if it stays so.",
+    },
     "client.login": {
         "ko": "로그인이 만료되었습니다. 서버를 멈추었다가 다시 시작하세요. 파일은 그대로 있습니다.",
         "en": "Your login is no longer valid. Stop your server and start it again; your files stay.",

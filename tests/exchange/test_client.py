@@ -15,8 +15,10 @@ from nbgrader.api import Gradebook
 from nbgrader.auth import Authenticator
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.exchange import ExchangeError, ExchangeFactory
+from nbgrader.server_extensions.assignment_list.handlers import AssignmentList
 from traitlets.config import Config
 
+from gpuclass.assignments import plain
 from gpuclass.exchange import client
 from gpuclass.exchange.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
@@ -434,6 +436,24 @@ def test_when_the_service_is_down_nothing_is_said_to_be_sent(tmp_path: Path, mon
         camp.start()
         student.do("Submit", "one")
         assert len(student.submissions("one")) == 1
+
+
+@pytest.mark.parametrize(("language", "text"), [("ko", "과제 목록을"), ("en", "The list of assignments")])
+def test_the_assignments_tab_shows_one_sentence_instead_of_a_traceback(
+    student: Desk, language: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = AssignmentList()
+    manager.root_dir = str(student.folder)
+    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
+    environment = {**student.environment, "GPUCLASS_LANGUAGE": language, "JUPYTER_CONFIG_DIR": str(student.folder)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    refused = plain(manager.fetch_assignment("camp", "nothing"))["value"]
+    assert "nothing" in refused
+    assert "\n" not in refused
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "expired")
+    assert text in plain(manager.list_assignments("camp"))["value"]
 
 
 def test_the_client_needs_nothing_of_the_server() -> None:
