@@ -169,7 +169,7 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 device
 
 # %% [markdown]
-# 이제 진짜로 일을 시켜 봐요. 가로세로 `n`칸짜리 숫자 표 두 개를 곱하면 곱하기를 약 $n^3$번 해야 해요.
+# 이제 진짜로 일을 시켜 봐요. 가로세로 `n`칸짜리 숫자 표 두 개를 곱하면 곱하기를 약 `n × n × n`번 해야 해요.
 
 # %%
 n = 300 if FAST else 1500  # 1000, 2000, 3000 …으로 바꿔 보세요
