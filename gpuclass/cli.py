@@ -327,6 +327,22 @@ def curriculum_release() -> None:
 
 
 @app.command()
+def grading() -> None:
+    """Run the grading worker: submissions from the exchange are graded as they come."""
+    import logging
+    import signal
+
+    from gpuclass.grader.worker import worker
+    from gpuclass.settings import load
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    running = worker(load())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    running.run()
+
+
+@app.command()
 def grade(
     assignment: Annotated[str, typer.Argument(help="An assignment of the course, or a folder with a source version.")],
     submissions: Annotated[
@@ -343,7 +359,7 @@ def grade(
     from tempfile import TemporaryDirectory
 
     from gpuclass import images
-    from gpuclass.grader import grade as grading
+    from gpuclass.grader import grade as grades
     from gpuclass.grader.child import Setup
     from gpuclass.grader.report import JsonReport, TableReport
     from gpuclass.grader.sandbox import EngineError, Limits
@@ -356,17 +372,17 @@ def grade(
     limits = settings.grading if settings else GradingSection.model_validate({})
     with TemporaryDirectory(prefix="gpuclass-grade-") as scratch, _plainly(images.ImageError, EngineError):
         try:
-            plan = grading.plan(assignment, submissions or [], settings, Path(scratch))
-        except grading.UsageError as error:
+            plan = grades.plan(assignment, submissions or [], settings, Path(scratch))
+        except grades.UsageError as error:
             typer.secho(str(error), fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from None
         image = limits.image or images.build(["grader"], say=partial(typer.echo, err=True))["grader"]
         report = JsonReport(plan) if json else TableReport(plan)
         with report:
-            for submission, graded in grading.run(plan, Setup(image, Limits.of(limits), owner="grade"), limits.workers):
+            for submission, graded in grades.run(plan, Setup(image, Limits.of(limits), owner="grade"), limits.workers):
                 report.add(submission, graded)
                 if feedback:
-                    grading.copy_feedback(submission, graded, feedback)
+                    grades.copy_feedback(submission, graded, feedback)
     raise typer.Exit(1 if report.failed else 0)
 
 

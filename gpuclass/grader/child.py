@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gpuclass.grader.job import Graded, Task
 
 SLACK_SECONDS = 120.0  # sanitising, nbgrader itself, a slow engine
+_PR_SET_PDEATHSIG = 1
 MEMORY_LIMIT = 4 * 2**30  # bytes of address space; a notebook that needs more ends its child, not the machine
 
 
@@ -57,12 +58,12 @@ class Child:
     ) -> None:
         self.stop()
 
-    def grade(self, task: Task, notebooks: int = 1) -> Graded:
+    def grade(self, task: Task, notebooks: int = 4) -> Graded:
         """Have one submission graded.
 
         Args:
             task: what to grade.
-            notebooks: how many the assignment has; each has the whole time limit, twice with hidden tests.
+            notebooks: how many the assignment has, at most; each has the whole time limit, twice with hidden tests.
 
         Raises:
             ChildDied: it ended or took too long; the next call starts a fresh one.
@@ -109,7 +110,7 @@ class Child:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self.stop()
-            command = [sys.executable, "-m", "gpuclass.grader.child", json.dumps(asdict(self._setup))]
+            command = [sys.executable, "-m", "gpuclass.grader.child", json.dumps(asdict(self._setup)), str(os.getpid())]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own module
         return self._process
 
@@ -133,10 +134,19 @@ def serve(setup: Setup, tasks: IO[str], outcomes: IO[str]) -> None:
 
 
 def main() -> None:
-    """``python -m gpuclass.grader.child SETUP``; standard output carries outcomes only."""
+    """``python -m gpuclass.grader.child SETUP PARENT``; standard output carries outcomes only."""
+    import ctypes
     import logging
     import resource
+    import signal
+    import warnings
 
+    # A worker that is killed takes its children along: its successor grades the same submission again.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[2]):
+        return
+    # nbgrader 0.9.6 adds to collections of objects that SQLAlchemy does not know yet; nothing is lost by it.
+    warnings.filterwarnings("ignore", module=r"nbgrader\.")
     outcomes = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")

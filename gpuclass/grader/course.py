@@ -11,7 +11,7 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,8 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from gpuclass import ROOT
-from gpuclass.grader.sandbox import Limits, Sandbox
+from gpuclass.grader.execute import OpenSandbox
+from gpuclass.grader.sandbox import Limits
 from gpuclass.grader.sanitise import SourceCell, Template
 from gpuclass.settings import Language
 
@@ -119,9 +120,7 @@ class Course:
         ]
         return Template(tuple(cells), metadata)
 
-    def grade(
-        self, assignment: str, student: str, cleaned: Path, open_sandbox: Callable[[], Sandbox], limits: Limits
-    ) -> None:
+    def grade(self, assignment: str, student: str, cleaned: Path, open_sandbox: OpenSandbox, limits: Limits) -> None:
         """Autograde one cleaned submission into ``autograded/`` and the gradebook.
 
         Args:

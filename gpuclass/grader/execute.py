@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,18 @@ from typing import Any
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
-from nbgrader.preprocessors import ClearHiddenTests, NbGraderPreprocessor
+from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
-from traitlets.config import Config
 
 from gpuclass.grader.sandbox import Limits, Lost, Sandbox
+from gpuclass.grader.visible import without_hidden
 from gpuclass.grader.wire import CellRun, made
 from gpuclass.grader.words import say
 from gpuclass.settings import Language
 
 Ran = CellRun | Lost | None  # how it ran; what ended the sandbox while it ran; it was not run
-OpenSandbox = Callable[[], Sandbox]
+OpenSandbox = Callable[[], AbstractContextManager[Sandbox]]
 NOT_FILES = frozenset(("timestamp.txt", "feedback"))
 _NUMBER = re.compile(r"(?:np\.\w+|tensor)\((?P<inner>[^(),]+)(?:, dtype=[\w.]+)?\)")
 _FALSE = frozenset(("False", "np.False_", "tensor(False)"))
@@ -148,10 +149,7 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
 
     def _run(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> list[Ran]:
         with self.open_sandbox() as sandbox:
-            try:
-                sandbox.start(files)
-            except Lost as lost:
-                return [lost] + [None] * (len(cells) - 1) if cells else []
+            sandbox.start(files)
             return run(cells, sandbox)
 
     def _outputs(self, cell: Cell, shown: Ran, decided: Ran) -> list[NotebookNode]:
@@ -200,13 +198,6 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
     def _say(self, key: str, **details: Any) -> str:
         language: Language = "ko" if self.language == "ko" else "en"
         return say(language, key, **details)
-
-
-def without_hidden(source: str, config: Config | None = None) -> str:
-    """A test cell as it is released: without its hidden regions."""
-    cell = NotebookNode(cell_type="code", source=source)
-    ClearHiddenTests(config=config)._remove_hidden_test_region(cell)
-    return str(cell.source)
 
 
 def beside(folder: Path) -> dict[str, bytes]:

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from nbconvert.exporters import Exporter
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
-from nbgrader.preprocessors import ClearMarkScheme
 from nbgrader.preprocessors import GetGrades as NbGraderGetGrades
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -23,10 +22,9 @@ from pygments.lexers import PythonLexer
 from traitlets import Unicode, default
 from traitlets.config import Config
 
-from gpuclass.grader.execute import without_hidden
 from gpuclass.grader.markup import markdown, safe_html
-from gpuclass.grader.words import say
-from gpuclass.settings import Language
+from gpuclass.grader.visible import without_hidden, without_marking_scheme
+from gpuclass.grader.words import Language, say
 
 _CODE = HtmlFormatter(nobackground=True)
 
@@ -178,7 +176,7 @@ def _cell(cell: NotebookNode, number: int, language: Language, config: Config | 
     if is_test or known.get("locked"):
         source = without_hidden(source, config)
         hides = source != cell.source
-        source = _without_marking_scheme(source, config)
+        source = without_marking_scheme(source, config)
     if is_test:
         # The first output is the verdict; with hidden tests its message may quote them.
         outputs = outputs[1:] if hides or (outputs and outputs[0].output_type != "error") else outputs
@@ -217,9 +215,3 @@ def _output(output: NotebookNode) -> Markup:
     if "text/html" in data:
         return Markup(safe_html(data["text/html"]))  # noqa: S704  # made safe
     return Markup("<pre>{}</pre>").format(strip_ansi(data.get("text/plain", "")))
-
-
-def _without_marking_scheme(source: str, config: Config | None) -> str:
-    cell = NotebookNode(cell_type="markdown", source=source)
-    ClearMarkScheme(config=config)._remove_mark_scheme_region(cell)
-    return str(cell.source)

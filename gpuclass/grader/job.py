@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Graded:
-    """The outcome. ``feedback`` maps file names to paths."""
+    """The outcome. ``feedback`` maps file names to paths; after ``engine_failed`` the same task may go well later."""
 
     status: Status
     reason: str = ""
@@ -47,6 +48,7 @@ class Graded:
     cells: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     feedback: dict[str, str] = field(default_factory=dict)
+    engine_failed: bool = False
 
 
 def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Graded:
@@ -55,11 +57,13 @@ def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Gr
     course = Course(Path(task.course_folder), task.course, task.language)
     engine_errors: list[EngineError] = []
 
-    def opened() -> Sandbox:
+    @contextmanager
+    def opened() -> Iterator[Sandbox]:
         try:
-            return open_sandbox()
+            with open_sandbox() as sandbox:
+                yield sandbox
         except EngineError as error:
-            engine_errors.append(error)
+            engine_errors.append(error)  # nbgrader keeps only the text of what it catches
             raise
 
     work = Path(tempfile.mkdtemp(prefix="gpuclass-grading-"))
@@ -75,7 +79,7 @@ def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Gr
         pages = course.feedback(task.assignment, task.student)
     except CourseError as error:
         reason = str(engine_errors[0]) if engine_errors else str(error)
-        return Graded("failed", reason, seconds=time.monotonic() - begin)
+        return Graded("failed", reason, seconds=time.monotonic() - begin, engine_failed=bool(engine_errors))
     finally:
         shutil.rmtree(work)
     return Graded(

@@ -38,7 +38,7 @@ ENGINE_SECONDS = 60
 INODES = 20_000  # files in /tmp
 OPEN_FILES = 1024
 
-Reason = Literal["timeout", "total", "memory", "output", "garbled", "died", "start"]
+Reason = Literal["timeout", "total", "memory", "output", "garbled", "died"]
 
 
 class Lost(Exception):  # noqa: N818  # the sentence reads "raise Lost('timeout')"
@@ -128,7 +128,7 @@ class Channel(Protocol):
         """Some bytes; none at the end of the stream."""
 
     def why_closed(self) -> Reason:
-        """What ended the stream."""
+        """What ended the stream; EngineError if that was the engine and not the agent."""
 
     def close(self) -> None:
         """Remove the agent, whatever state it is in."""
@@ -143,11 +143,13 @@ class ContainerChannel:
     def __init__(self, client: docker.DockerClient, wanted: Mapping[str, Any]) -> None:
         self._buffer = bytearray()
         self._container: Container | None = None
+        self._attached: Any = None
+        self._socket: socket.socket
         try:
             self._container = client.containers.create(**wanted)
             parameters = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            attached: Any = self._container.attach_socket(params=parameters)
-            self._socket: socket.socket = attached._sock  # the SDK has no other name for it
+            self._attached = self._container.attach_socket(params=parameters)
+            self._socket = self._attached._sock  # the SDK has no other name for it
             self._container.start()
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             self.close()
@@ -181,19 +183,22 @@ class ContainerChannel:
         return taken
 
     def why_closed(self) -> Reason:
-        """Whether the kernel's memory limit ended it."""
-        container = self._container
-        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
-            if container:
-                container.reload()
-            if container and container.attrs["State"].get("OOMKilled"):
-                return "memory"
-        return "died"
+        """Whether the kernel's memory limit ended it. A vanished engine or container is nobody's code's fault."""
+        if self._container is None:
+            raise EngineError("there is no sandbox")
+        try:
+            self._container.reload()
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise EngineError(f"Docker went away while a sandbox ran: {error}") from error
+        return "memory" if self._container.attrs["State"].get("OOMKilled") else "died"
 
     def close(self) -> None:
         """Kill and remove it. What an unreachable engine keeps, `sweep` removes later."""
         if self._container is not None:
             remove(self._container)
+        if self._attached is not None:
+            self._socket.close()
+            self._attached.close()
 
 
 class Sandbox:
@@ -223,13 +228,16 @@ class Sandbox:
         """Put ``files`` beside the notebook and wait until cells can run.
 
         Raises:
-            Lost: it did not get ready.
+            EngineError: it did not get ready. No student's code has run yet, so none is at fault.
         """
         deadline = self._clock() + START_SECONDS
         sent = [{"path": path, "content": base64.b64encode(data).decode("ascii")} for path, data in files.items()]
-        answer = self._ask({"folder": self._folder, "files": sent}, deadline, FRAME_SLACK)
+        try:
+            answer = self._ask({"folder": self._folder, "files": sent}, deadline, FRAME_SLACK)
+        except Lost as lost:
+            raise EngineError(f"a sandbox did not get ready: {lost}") from lost
         if answer != {"ready": True}:
-            raise self._lose("start", "unexpected greeting")
+            raise EngineError(f"a sandbox did not get ready: {answer}")
         self._ends = self._clock() + self._limits.timeout
 
     def run(self, source: str, *, test: bool = False) -> wire.CellRun:
@@ -300,13 +308,13 @@ def open_sandbox(client: docker.DockerClient, image: str, limits: Limits, owner:
 
 
 def sweep(client: docker.DockerClient, owner: str | None = None, now: Callable[[], float] = time.time) -> int:
-    """Remove what a killed process left: every expired sandbox, and all of ``owner``'s.
+    """Remove what a killed process left: every expired sandbox, and all of ``owner``'s and its children's.
 
     Returns:
         How many were removed.
     """
     found = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
-    garbage = [each for each in found if each.labels.get(LABEL) == owner or _expired(each, now())]
+    garbage = [each for each in found if _belongs(each, owner) or _expired(each, now())]
     for each in garbage:
         remove(each)
     return len(garbage)
@@ -328,6 +336,12 @@ def connect() -> docker.DockerClient:
         return docker.from_env(timeout=ENGINE_SECONDS)
     except docker.errors.DockerException as error:
         raise EngineError(f"Docker cannot be reached: {error}. Is its daemon running?") from error
+
+
+def _belongs(container: Container, owner: str | None) -> bool:
+    """A child's owner is ``<owner>#<pid>``."""
+    label = container.labels.get(LABEL, "")
+    return owner is not None and (label == owner or label.startswith(f"{owner}#"))
 
 
 def _expired(container: Container, now: float) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from gpuclass.settings import Language
+Language = Literal["ko", "en"]  # as in gpuclass.settings, which is not in the containers
 
 _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     # Why a submission or notebook was put aside.
@@ -54,7 +54,6 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "이 셀에서 파이썬이 꺼졌습니다.",
         "Python ended in this cell.",
     ),
-    "start": ("실행을 시작하지 못했습니다.", "Running could not be started."),
     "not-run": (
         "앞에서 실행이 멈추어 이 셀은 실행되지 않았습니다.",
         "This cell was not run: running had stopped before it.",
@@ -78,6 +77,12 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "comment": ("선생님의 말", "Comment"),
     "late": ("늦은 제출", "Late submission"),
     "notices": ("알림", "Notes"),
+    # Formgrader's button.
+    "graded": ("채점했습니다 (작업 {number}).", "Graded (job {number})."),
+    "queued": (
+        "채점 대기열에 있습니다 (작업 {number}). 잠시 뒤 표를 새로 고치면 점수가 보입니다.",
+        "Waiting in the grading queue (job {number}). Reload the table in a moment to see the score.",
+    ),
 }
 
 

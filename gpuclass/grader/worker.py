@@ -1,0 +1,175 @@
+"""`gpuclass grading`: takes jobs from the exchange's store, grades them, puts feedback back. Has no port.
+
+A job is finished only after its points and feedback are on disk; one that was cut short is put back in the queue when
+the worker starts again. While the container engine cannot be reached, jobs wait: nobody's score depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import docker.errors
+import requests
+
+from gpuclass import images
+from gpuclass.exchange.store import Job, Store
+from gpuclass.grader.child import Child, ChildDied, Setup
+from gpuclass.grader.job import Graded, Task
+from gpuclass.grader.sandbox import EngineError, Limits, connect, sweep
+from gpuclass.settings import Settings
+
+POLL_SECONDS = 0.3
+ENGINE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between tries while the engine does not answer
+TRIES = 2  # of a job whose grading process died
+
+log = logging.getLogger("gpuclass.grading")
+
+
+class Grader(Protocol):
+    """What grades one task: a `Child`, or a stand-in in tests."""
+
+    def grade(self, task: Task) -> Graded:
+        """Grade it, or raise `ChildDied`."""
+
+    def stop(self) -> None:
+        """Give up at once."""
+
+
+class Worker:
+    """Grades what is queued with ``[grading] workers`` processes until `stop` is called."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        make_grader: Callable[[], Grader],
+        engine_answers: Callable[[], bool],
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._engine_answers = engine_answers
+        self._store = store
+        self._graders = [make_grader() for _ in range(settings.grading.workers)]
+        self._stopping = threading.Event()
+        self._wait = wait or self._stopping.wait
+
+    def run(self) -> None:
+        """Work until stopped."""
+        requeued = self._store.requeue_running()
+        if requeued:
+            log.warning("%d jobs were cut short and are queued again", requeued)
+        threads = [threading.Thread(target=self._work, args=(grader,)) for grader in self._graders]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def stop(self) -> None:
+        """End at once; jobs at work stay marked as running and are queued again at the next start."""
+        self._stopping.set()
+        for grader in self._graders:
+            grader.stop()
+
+    def _work(self, grader: Grader) -> None:
+        while not self._stopping.is_set():
+            job = self._store.claim()
+            if job is None:
+                self._wait(POLL_SECONDS)
+            else:
+                self.handle(job, grader)
+
+    def handle(self, job: Job, grader: Grader) -> None:
+        """Grade one claimed job and finish it, unless the worker is told to stop meanwhile."""
+        if job.course != self._settings.course:
+            self._store.finish(job.id, error=f"this worker grades {self._settings.course!r}, not {job.course!r}")
+            return
+        try:
+            graded = self._graded(job, grader)
+        except ChildDied as error:
+            graded = Graded("failed", str(error))
+        if self._stopping.is_set():
+            return
+        if graded.status == "failed":
+            log.error("job %d, %s of %s: %s", job.id, job.assignment, job.student, graded.reason)
+            self._store.finish(job.id, error=graded.reason)
+            return
+        pages = {name: Path(path).read_bytes() for name, path in graded.feedback.items()}
+        self._store.put_feedback(
+            self._store.submission(job.submission),
+            pages,
+            released=self._settings.grading.feedback == "at-once",
+            score=graded.score,
+            max_score=graded.max_score,
+        )
+        self._store.finish(job.id)
+        figures = (job.id, job.assignment, job.student, graded.status, graded.score, graded.max_score, graded.seconds)
+        log.info("job %d, %s of %s: %s, %g of %g in %.1f s", *figures)
+
+    def _graded(self, job: Job, grader: Grader) -> Graded:
+        """Grade until it is graded or failed for a reason that is not the engine's."""
+        submission = self._store.submission(job.submission)
+        folder = self._settings.course_folder / "submitted" / job.student / job.assignment
+        self._store.write_files(submission, folder)
+        task = Task(
+            course_folder=str(self._settings.course_folder),
+            course=job.course,
+            language=self._settings.class_.language,
+            assignment=job.assignment,
+            student=job.student,
+            submission=str(folder),
+            received=submission.received.isoformat(),
+        )
+        deaths = waits = 0
+        while True:
+            try:
+                graded = grader.grade(task)
+            except ChildDied:
+                deaths += 1
+                if deaths >= TRIES or self._stopping.is_set():
+                    raise
+                continue
+            if not graded.engine_failed or self._stopping.is_set():
+                return graded
+            if waits >= len(ENGINE_WAITS) and self._engine_answers():
+                return graded  # the engine is there and still starts no sandbox: a person has to look
+            log.error("job %d waits for the container engine: %s", job.id, graded.reason)
+            self._wait(ENGINE_WAITS[min(waits, len(ENGINE_WAITS) - 1)])
+            waits += 1
+
+
+def owner(settings: Settings) -> str:
+    """The label of this class's sandboxes."""
+    return f"class:{settings.data}"
+
+
+def worker(settings: Settings) -> Worker:
+    """The class's worker, what a killed one left behind swept away."""
+    image = settings.grading.image or images.reference("grader")
+    setup = Setup(image, Limits.of(settings.grading), owner(settings))
+    try:
+        client = connect()
+        swept = sweep(client, owner(settings))
+        client.close()
+        if swept:
+            log.warning("%d sandboxes were left behind and are removed", swept)
+    except EngineError as error:
+        log.error("%s", error)  # noqa: TRY400  # jobs wait until it answers; where it was noticed does not matter
+    return Worker(settings, Store(settings.exchange_folder), lambda: Child(setup), engine_answers)
+
+
+def engine_answers() -> bool:
+    """Whether the container engine can be asked for anything at all."""
+    try:
+        client = connect()
+    except EngineError:
+        return False
+    try:
+        return bool(client.ping())
+    except (docker.errors.DockerException, requests.RequestException):
+        return False
+    finally:
+        client.close()

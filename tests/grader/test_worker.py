@@ -1,0 +1,183 @@
+"""Every receipt is graded once, whatever dies meanwhile. A stand-in grades: no nbgrader, no Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuclass.exchange.schema import CourseRow
+from gpuclass.exchange.store import Store
+from gpuclass.grader.child import ChildDied
+from gpuclass.grader.job import Graded, Task
+from gpuclass.grader.worker import Worker
+from gpuclass.settings import Settings
+
+PAGE = b"<html>"
+
+
+class Grading:
+    """Grades by script: an outcome or an exception each time."""
+
+    def __init__(self, folder: Path, *script: Graded | Exception) -> None:
+        self.script = list(script)
+        self.tasks: list[Task] = []
+        self.page = folder / "ps1.html"
+        self.page.write_bytes(PAGE)
+
+    def grade(self, task: Task) -> Graded:
+        self.tasks.append(task)
+        outcome = self.script.pop(0) if self.script else self.full
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @property
+    def full(self) -> Graded:
+        return Graded("graded", score=2.0, max_score=3.0, feedback={"ps1.html": str(self.page)})
+
+    def stop(self) -> None:
+        self.script = []
+
+
+def opened(settings: Settings) -> Store:
+    """The exchange's store with the course and a released assignment."""
+    store = Store(settings.exchange_folder)
+    with store.writing() as session:
+        session.add(CourseRow(name=settings.course, created=store.clock()))
+    store.release(settings.course, "ps1", {"ps1.ipynb": b"{}"}, by="lee")
+    return store
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    with opened(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def submit(store: Store, settings: Settings) -> Callable[[str], int]:
+    def make(student: str) -> int:
+        return store.submit(settings.course, "ps1", student, {"ps1.ipynb": student.encode()}).id
+
+    return make
+
+
+def work(settings: Settings, store: Store, grading: Grading, *, answers: bool = True) -> list[float]:
+    """Run a worker until the queue is empty; returns how long it waited each time."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if seconds < 1:
+            worker.stop()  # the queue is empty
+
+    worker = Worker(settings, store, lambda: grading, lambda: answers, wait)
+    worker.run()
+    return waits
+
+
+def test_a_submission_is_graded_and_its_feedback_put_back(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    number = submit("kim")
+    grading = Grading(tmp_path)
+    work(settings, store, grading)
+    (task,) = grading.tasks
+    assert (task.student, task.assignment, task.course) == ("kim", "ps1", settings.course)
+    assert Path(task.submission, "ps1.ipynb").read_bytes() == b"kim"
+    assert task.received == store.submission(number).received.isoformat()
+    feedback = store.feedback(store.submission(number))
+    assert feedback is not None
+    assert (feedback.released, feedback.score, feedback.max_score) == (True, 2.0, 3.0)
+    assert [store.read(file) for file in store.feedback_files(feedback)] == [PAGE]
+    (standing,) = store.standing(settings.course, "kim")
+    assert standing.state == "done"
+
+
+def test_feedback_waits_for_release_where_the_class_says_so(
+    make_settings: Callable[[str], Settings], tmp_path: Path
+) -> None:
+    settings = make_settings('[grading]\nfeedback = "on-release"\n')
+    with opened(settings) as store:
+        submission = store.submit(settings.course, "ps1", "kim", {"ps1.ipynb": b"x"})
+        work(settings, store, Grading(tmp_path))
+        feedback = store.feedback(submission)
+    assert feedback is not None
+    assert not feedback.released
+
+
+def test_a_job_that_was_cut_short_is_graded_once_after_the_restart(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    assert store.claim() is not None, "as a worker that was then killed"
+    grading = Grading(tmp_path)
+    work(settings, store, grading)
+    work(settings, store, grading)
+    assert len(grading.tasks) == 1
+
+
+def test_a_grading_process_that_dies_is_given_a_second_try(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    work(settings, store, Grading(tmp_path, ChildDied("gone")))
+    (standing,) = store.standing(settings.course, "kim")
+    assert standing.state == "done"
+
+
+def test_a_submission_that_kills_its_process_twice_fails_and_the_next_is_graded(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    submit("lee")
+    work(settings, store, Grading(tmp_path, ChildDied("gone"), ChildDied("gone")))
+    assert [store.standing(settings.course, who)[0].state for who in ("kim", "lee")] == ["failed", "done"]
+
+
+NO_ENGINE = Graded("failed", "Docker cannot be reached", engine_failed=True)
+
+
+def test_jobs_wait_while_the_engine_is_away(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    waits = work(settings, store, Grading(tmp_path, *[NO_ENGINE] * 12), answers=False)
+    assert len(waits) == 13
+    assert store.standing(settings.course, "kim")[0].state == "done"
+
+
+def test_an_engine_that_answers_but_starts_no_sandbox_fails_the_job(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    work(settings, store, Grading(tmp_path, *[NO_ENGINE] * 12), answers=True)
+    assert store.standing(settings.course, "kim")[0].state == "failed"
+
+
+def test_an_assignment_without_source_version_fails_with_its_reason(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    work(settings, store, Grading(tmp_path, Graded("failed", "there is no source version of 'ps1'")))
+    job = store.job(1)
+    assert (job.state, job.error) == ("failed", "there is no source version of 'ps1'")
+
+
+def test_stopping_leaves_the_job_for_the_next_start(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+
+    class Stopping(Grading):
+        def grade(self, task: Task) -> Graded:
+            worker.stop()
+            raise ChildDied("stopped")
+
+    worker = Worker(settings, store, lambda: Stopping(tmp_path), lambda: True)
+    worker.run()
+    assert store.job(1).state == "running"
+    work(settings, store, Grading(tmp_path))
+    assert store.job(1).state == "done"
