@@ -1,0 +1,177 @@
+"""Users' servers in containers without a hub, to measure and test the image alone.
+
+A few lines stand in for the hub: they say their version and that every token belongs to the one user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import docker
+import httpx
+from docker.models.containers import Container
+
+USER = "s001"
+PREFIX = f"/user/{USER}/"
+READY_SECONDS = 120.0  # stock, on a busy machine
+POLL_SECONDS = 0.02
+HUB_VERSION = "6.1.1"
+
+
+class _Hub(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Answer whatever is asked: version, or who the token belongs to."""
+        user = {"name": USER, "kind": "user", "admin": False, "groups": [], "scopes": [f"access:servers!user={USER}"]}
+        body = json.dumps({"version": HUB_VERSION, **user}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-JupyterHub-Version", HUB_VERSION)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the base class looks for this name
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Say nothing."""
+
+
+@contextmanager
+def hub() -> Iterator[int]:
+    """What a single-user server needs of a hub, on 127.0.0.1; gives the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers.
+
+    Attributes:
+        container: where it runs.
+        url: its base address, ending in ``/``.
+        start_cpu_seconds: CPU time of the whole container until the first 200.
+    """
+
+    container: Container
+    url: str
+    start_cpu_seconds: float
+
+    def request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask as its user."""
+        headers = {"Authorization": "token any"}
+        return httpx.request(method, self.url + path, headers=headers, json=body, timeout=READY_SECONDS)
+
+    def log(self) -> str:
+        """What it printed."""
+        return self.container.logs().decode()
+
+
+@contextmanager
+def serve(
+    client: docker.DockerClient,
+    image: str,
+    home: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    volumes: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Start the image's own command under the walls of a class, wait for the first 200, remove the container after.
+
+    Args:
+        client: the Engine.
+        image: its reference.
+        home: folder of the user with uid 1000.
+        environment: beyond what the hub would set.
+        volumes: host path → path in the container, read-only.
+
+    Raises:
+        TimeoutError: it does not answer, or has ended; the text holds its log.
+    """
+    with hub() as hub_port, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        url = f"http://127.0.0.1:{port}{PREFIX}"
+        container = client.containers.run(
+            image,
+            detach=True,
+            network_mode="host",
+            read_only=True,
+            tmpfs={"/tmp": "size=512m"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            environment={**hub_environment(hub_port, url), **(environment or {})},
+            volumes=[f"{home}:/home/jovyan", *(f"{host}:{path}:ro" for host, path in (volumes or {}).items())],
+            labels={"gpuclass.benchmark": "startup"},
+        )
+        try:
+            _wait(container, f"{url}api")
+            yield Server(container, url, cpu_seconds(container))
+        finally:
+            container.remove(force=True)
+
+
+def _wait(container: Container, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with httpx.Client() as http:
+        while True:
+            try:
+                if http.get(url).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            container.reload()
+            if time.monotonic() > deadline or container.status == "exited":
+                raise TimeoutError(f"{url} does not answer:\n{container.logs().decode()}")
+            time.sleep(POLL_SECONDS)
+
+
+def cpu_seconds(container: Container) -> float:
+    """CPU time that the container's processes have used, with children that have ended.
+
+    Read from /proc: Docker's own figures come up to a second late, and a server does more in that second.
+    """
+    container.reload()
+    ticks, processes = 0, [int(container.attrs["State"]["Pid"])]
+    while processes:
+        folder = Path("/proc") / str(processes.pop())
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime; see proc(5)
+        processes += [int(child) for child in (folder / "task" / folder.name / "children").read_text().split()]
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def hub_environment(hub_port: int, url: str) -> dict[str, str]:
+    """The variables by which JupyterHub tells a server who it is."""
+    api = f"http://127.0.0.1:{hub_port}/hub/api"
+    scopes = json.dumps([f"access:servers!server={USER}/", f"access:servers!user={USER}"])
+    return {
+        "JUPYTERHUB_API_TOKEN": "any",
+        "JUPYTERHUB_API_URL": api,
+        "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{USER}/activity",
+        "JUPYTERHUB_BASE_URL": "/",
+        "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{USER}",
+        "JUPYTERHUB_HOST": "",
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": scopes,
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{PREFIX}oauth_callback",
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
+        "JUPYTERHUB_OAUTH_SCOPES": scopes,
+        "JUPYTERHUB_SERVER_NAME": "",
+        "JUPYTERHUB_SERVICE_PREFIX": PREFIX,
+        "JUPYTERHUB_SERVICE_URL": url,
+        "JUPYTERHUB_USER": USER,
+    }
