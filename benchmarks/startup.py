@@ -17,8 +17,8 @@ from pathlib import Path
 
 import docker
 
-from benchmarks.servers import cpu_seconds, serve
 from gpuclass import images
+from gpuclass.trial import cpu_seconds, serve
 
 LIMIT = 0.3  # what the class start needs: eighty servers on one machine within two minutes
 STOCK = Path(__file__).parent / "stock"

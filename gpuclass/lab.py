@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_core.paths import jupyter_path
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
-from traitlets import import_item
+from traitlets import default, import_item
 
 from gpuclass.singleuser import INSTRUCTOR
 
@@ -62,6 +65,14 @@ class VersionHandler(APIHandler):
         asked, installed = self.get_argument("version"), version("nbgrader")
         fits = asked == installed
         self.finish({"success": fits, "message": "" if fits else f"Lab has nbgrader {asked}, the server {installed}."})
+
+
+class KernelSpecs(KernelSpecManager):
+    """Finds kernels where Jupyter looks for them, without importing IPython to ask where else there might be some."""
+
+    @default("kernel_dirs")
+    def _kernel_dirs_default(self) -> list[str]:
+        return jupyter_path("kernels")
 
 
 class Curriculum:
@@ -137,5 +148,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
 
 async def _start_jupyter_server_extension(server: ServerApp) -> None:
     """Called when the server answers: merge the curriculum, without anybody waiting for it."""
+    gc.enable()  # off since gpuclass.singleuser began
+    gc.freeze()
     curriculum: Curriculum = server.web_app.settings["gpuclass_curriculum"]
     curriculum.start()

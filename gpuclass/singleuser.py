@@ -8,7 +8,8 @@ nbgrader finds the real SQLAlchemy. What that saves is in docs/explanation/image
 
 from __future__ import annotations
 
-import importlib.util
+import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 CONFIG = Path("/etc/jupyter")
 COURSE = Path("/srv/course")
 INSTRUCTOR = "instructor"
 HUB_ONLY = ("jupyterhub.handlers", "jupyterhub.orm", "sqlalchemy")
-ON_DEMAND = ("requests",)
-"""Imported by JupyterLab's server for lists of blocked extensions, which are not used here."""
+ON_DEMAND = ("requests", "websocket")
+"""Imported by Jupyter's servers for lists of extensions and for kernel gateways, which a class does not have."""
 
 
 def main() -> None:
@@ -33,8 +35,9 @@ def main() -> None:
     if instructor:
         link_course(Path.home())
 
+    gc.disable()  # imports only add; gpuclass.lab switches it on again when the server answers
     for name in ON_DEMAND:
-        import_on_demand(name)
+        sys.modules.setdefault(name, OnDemand(name))
     with stand_ins(HUB_ONLY):
         from jupyterhub.singleuser.extension import main as serve
 
@@ -49,15 +52,20 @@ def link_course(home: Path, course: Path = COURSE) -> None:
         link.symlink_to(course)
 
 
-def import_on_demand(name: str) -> None:
-    """Have ``import name`` cost nothing until an attribute of the module is used."""
-    spec = importlib.util.find_spec(name)
-    if name in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+class OnDemand(ModuleType):
+    """Stands in ``sys.modules`` for a module that is imported when an attribute of it is first used.
+
+    importlib's LazyLoader is no help: the ``import`` statement itself looks at an attribute and wakes it.
+    """
+
+    def __getattr__(self, attribute: str) -> Any:
+        if (
+            attribute.startswith("__") and attribute != "__path__"
+        ):  # that one is asked for before a submodule is imported
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), attribute)
 
 
 class Absent(Exception):  # noqa: N818 - stands for classes of every kind; an exception, so that `except` takes it

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gpuclass.curriculum import MergeResult, merge
+from gpuclass.curriculum import MergeResult, merge, pulling
 from gpuclass.curriculum.pulling import MINIMUM_FREE_MIB
 from gpuclass.curriculum.releasing import commit
 
@@ -217,6 +217,46 @@ def test_a_broken_git_folder_is_recovered_and_nothing_is_lost(
     assert texts(folder / LESSON) == ["x = 42", "# more"]
 
 
+def test_recovery_does_not_take_the_students_commits_for_releases(
+    repository: Path, home: Path, release: Callable[..., None]
+) -> None:
+    release(**{LESSON: notebook("x = 1"), "data.txt": b"1"})
+    merge(repository, home)
+    edit(home / "notebooks" / LESSON, set_source(0, "x = 42"))
+    release(**{LESSON: notebook("x = 1"), "data.txt": b"2"})
+    merge(repository, home)  # nbgitpuller has committed the edit
+    BREAKAGES["index is rubbish"](home / "notebooks")
+    release(**{LESSON: notebook("x = 2"), "data.txt": b"3"})
+    assert merge(repository, home).state == "updated"
+    assert texts(home / "notebooks" / LESSON) == ["x = 42"]
+
+
+@pytest.mark.parametrize("harm", ["gone", "torn", "a cell lost"])
+def test_what_a_merge_that_goes_wrong_takes_is_put_back(
+    harm: str, repository: Path, home: Path, release: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(**{LESSON: notebook("x = 1", "y = 1")})
+    merge(repository, home)
+    lesson = home / "notebooks" / LESSON
+    edit(lesson, set_source(0, "x = 42"))
+    mine = lesson.read_bytes()
+    release(**{LESSON: notebook("x = 1", "y = 2")})
+
+    def go_wrong(url: str, folder: Path) -> None:
+        lesson.unlink()
+        if harm != "gone":
+            lesson.write_bytes(mine[:50] if harm == "torn" else notebook("x = 1", "y = 2"))
+
+    monkeypatch.setattr(pulling, "_nbgitpuller", go_wrong)
+    environment = dict(os.environ)
+    try:
+        pulling.pull(repository, home)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+    assert lesson.read_bytes() == mine
+
+
 def test_a_notebooks_folder_from_before_the_release_is_kept(
     repository: Path, home: Path, release: Callable[..., None]
 ) -> None:
@@ -294,8 +334,6 @@ def test_a_lock_left_by_a_killed_git_does_not_block(repository: Path, home: Path
 def test_a_full_disk_is_said_and_nothing_is_begun(
     repository: Path, home: Path, release: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpuclass.curriculum import pulling
-
     release(**{LESSON: notebook("x = 1")})
     real = os.statvfs(home)
     free = MINIMUM_FREE_MIB * 2**20 // real.f_frsize - 1

@@ -11,8 +11,8 @@ import docker
 import docker.errors
 import pytest
 
-from benchmarks.servers import Server, serve
 from gpuclass import images
+from gpuclass.trial import Server, serve
 
 Run = Callable[..., str]
 StartServer = Callable[..., AbstractContextManager[Server]]

@@ -15,3 +15,5 @@ c.LabApp.app_settings_dir = f"/etc/jupyter/languages/{language}"
 # Classes have no internet by default, and the image is read-only: nothing to look up, nothing to install.
 c.LabApp.extension_manager = "readonly"
 c.LabApp.news_url = None
+
+c.ServerApp.kernel_spec_manager_class = "gpuclass.lab.KernelSpecs"

@@ -1,4 +1,4 @@
-"""Users' servers in containers without a hub, to measure and test the image alone.
+"""A user's server in a container without a hub, to measure and test the image alone. Not used in a class.
 
 A few lines stand in for the hub: they say their version and that every token belongs to the one user.
 """
@@ -96,7 +96,7 @@ def serve(
         image: its reference.
         home: folder of the user with uid 1000.
         environment: beyond what the hub would set.
-        volumes: host path → path in the container, read-only.
+        volumes: host path → path in the container, with `:ro` after it where it is not to be written.
 
     Raises:
         TimeoutError: it does not answer, or has ended; the text holds its log.
@@ -115,7 +115,7 @@ def serve(
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             environment={**hub_environment(hub_port, url), **(environment or {})},
-            volumes=[f"{home}:/home/jovyan", *(f"{host}:{path}:ro" for host, path in (volumes or {}).items())],
+            volumes=[f"{home}:/home/jovyan", *(f"{host}:{path}" for host, path in (volumes or {}).items())],
             labels={"gpuclass.benchmark": "startup"},
         )
         try:
