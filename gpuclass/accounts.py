@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpuclass.errors import PlainError
 from gpuclass.passwords import digest, generate
 from gpuclass.roster import Person, Role, Roster
 
@@ -32,7 +33,7 @@ CREATE TABLE account (
 """
 
 
-class AccountError(Exception):
+class AccountError(PlainError):
     """Something about accounts that the operator can put right; the text says how."""
 
 

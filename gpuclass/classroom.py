@@ -15,7 +15,8 @@ from pathlib import Path
 
 import docker
 
-from gpuclass import ROOT, engine, firewall, images, network, processes, proxy
+from gpuclass import ROOT, engine, images, network, proxy
+from gpuclass.errors import PlainError
 from gpuclass.processes import BIN, Supervisor, as_service_user, environment, service_user_may_read
 from gpuclass.settings import SERVICE_UID, Settings
 from gpuclass.spawner import LABEL_CLASS
@@ -27,20 +28,8 @@ STOP_TIMEOUT_S = 5
 Say = Callable[[str], None]
 
 
-class ClassroomError(RuntimeError):
+class ClassroomError(PlainError):
     """The class could not be opened; the text says which step failed, and why."""
-
-
-ERRORS = (
-    ClassroomError,
-    engine.EngineError,
-    firewall.FirewallError,
-    images.ImageError,
-    network.NetworkError,
-    processes.ProcessError,
-    proxy.ProxyError,
-)
-"""What may go wrong while a class opens; each text is for the person who opens it."""
 
 
 def set_up(say: Say = print, *, tests: bool = False) -> None:
@@ -51,7 +40,7 @@ def set_up(say: Say = print, *, tests: bool = False) -> None:
         tests: also what only the tests need.
 
     Raises:
-        EngineError, ProxyError, ImageError: a step failed; the text says what to do.
+        PlainError: a step failed; the text says what to do.
     """
     engine.ensure(say, packages=(*HOST_PACKAGES, *(TEST_PACKAGES if tests else ())))
     proxy.install(say)
@@ -115,7 +104,7 @@ def opened(settings: Settings, say: Say = print, *, passwords: Path | None = Non
         passwords: new file for the passwords of people who get one; without it the roster is not imported.
 
     Raises:
-        One of ERRORS: a step failed; what had been started is stopped.
+        PlainError: a step failed; what had been started is stopped.
     """
     with ExitStack() as undo:
         undo.callback(engine.release, say)

@@ -7,7 +7,6 @@ reference solution, since somebody has to be right.
 from __future__ import annotations
 
 import asyncio
-import copy
 import csv
 import html
 import re
@@ -18,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode as Notebook
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gpuclass import classroom
+from gpuclass.curriculum import answers
 from gpuclass.processes import StopSignal
 from gpuclass.rehearsal import RehearsalError, Visitor
 from gpuclass.roster import Role
@@ -34,9 +35,7 @@ GRADED_WITHIN_S = 240
 MERGED_WITHIN_S = 60
 
 Say = Callable[[str], None]
-Notebook = dict[str, Any]
 
-_SOLUTION_MARK = re.compile(r"^[ \t]*### (?:BEGIN|END) SOLUTION[ \t]*\n?", re.MULTILINE)
 _SCORE = re.compile(r'class="score">[^<\d]*([\d.]+) / ([\d.]+)')
 
 
@@ -119,19 +118,10 @@ def answered(released: Notebook, reference: Notebook, *, wrong: bool = False) ->
         reference: the instructor's version of the same notebook.
         wrong: leave the last answer as it was released.
     """
-    answers = {
-        cell["metadata"]["nbgrader"]["grade_id"]: _SOLUTION_MARK.sub("", cell["source"])
-        for cell in reference["cells"]
-        if cell["cell_type"] == "code" and cell["metadata"].get("nbgrader", {}).get("solution")
-    }
+    cells = answers.solutions(reference)
     if wrong:
-        answers.popitem()
-    notebook = copy.deepcopy(released)
-    for cell in notebook["cells"]:
-        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
-        if grade_id in answers:
-            cell["source"] = answers[grade_id]
-    return notebook
+        cells.popitem()
+    return answers.answered(released, cells)
 
 
 def score_in(feedback: str) -> Score:
@@ -174,9 +164,6 @@ def run(folder: Path, *, once: bool) -> int:
             say("Closing the class…")
     except InterruptedDemoError:
         return 130
-    except (*classroom.ERRORS, RehearsalError) as error:
-        console.print(f"[red]{escape(str(error))}[/]")
-        return 1
     return 0 if outcome.as_expected else 1
 
 
@@ -292,7 +279,8 @@ async def _solve(
         say(f"{account.login} fetched {ASSIGNMENT}")
     for name, reference in references.items():
         path = f"{ASSIGNMENT}/{name}.ipynb"
-        await visitor.save(path, answered(await visitor.read(path), reference, wrong=fails))
+        released = nbformat.from_dict(await visitor.read(path))
+        await visitor.save(path, answered(released, reference, wrong=fails))
     say(f"{account.login} answered {'wrong' if fails else 'right'} and saved")
     before = len(await _submissions(visitor, course))
     submitted = time.monotonic()

@@ -21,6 +21,8 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
+from gpuclass.errors import PlainError
+
 SOCKET = Path("/var/run/docker.sock")
 STATE = Path("/run/gpuclass-engine")
 """Who started the engine and who uses it. It goes with the machine's next boot, as the engine does."""
@@ -45,7 +47,7 @@ TAIL_LINES = 12  # of a failed program's output: enough for the reason
 Say = Callable[[str], None]
 
 
-class EngineError(RuntimeError):
+class EngineError(PlainError):
     """There is no Docker Engine to work with; the text says why and what to do."""
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gpuclass.errors import PlainError
 from gpuclass.settings import Settings
 
 CLOSED_RANGES = (  # not public IPv4, after the IANA special-purpose registry
@@ -81,7 +82,7 @@ table inet {table} {{
 """
 
 
-class FirewallError(RuntimeError):
+class FirewallError(PlainError):
     """nftables could not do what was asked; the text says what and what to do."""
 
 

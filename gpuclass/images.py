@@ -29,6 +29,7 @@ import docker
 import docker.errors
 
 from gpuclass import ROOT
+from gpuclass.errors import PlainError
 
 PARENTS = {"base": "debian", "student": "base", "grader": "student"}
 """Which image each one is built on, in the order in which they are built."""
@@ -42,7 +43,7 @@ DIGITS = 12
 Say = Callable[[str], None]
 
 
-class ImageError(RuntimeError):
+class ImageError(PlainError):
     """An image cannot be built; the text says what is missing or what the build said, and what to do."""
 
 

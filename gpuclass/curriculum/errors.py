@@ -1,7 +1,9 @@
 """What goes wrong with the curriculum, in words for the person who writes or releases it."""
 
+from gpuclass.errors import PlainError
 
-class CurriculumError(Exception):
+
+class CurriculumError(PlainError):
     """The curriculum cannot be used as it is; the text says what, what it means, and what to do."""
 
 

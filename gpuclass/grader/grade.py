@@ -21,6 +21,7 @@ from pathlib import Path
 import nbformat
 from nbgrader.utils import parse_utc
 
+from gpuclass.errors import UsageError
 from gpuclass.grader.child import Child, ChildDied, Setup
 from gpuclass.grader.course import Course, CourseError, upgraded
 from gpuclass.grader.job import Graded, Task
@@ -29,10 +30,6 @@ from gpuclass.settings import Language, Settings
 _SAFE_NAME = re.compile(r"[\w@-][\w.@-]*")
 DEFAULT_LANGUAGE: Language = "ko"  # as in class.toml when it does not say
 _SKIPPED = shutil.ignore_patterns(".*", "__pycache__")
-
-
-class UsageError(Exception):
-    """The arguments do not name what can be graded; the text says what is wrong and what would be right."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import docker.errors
 import requests
 from docker.models.containers import Container
 
+from gpuclass.errors import PlainError
 from gpuclass.grader import wire
 from gpuclass.settings import SERVICE_UID, GradingSection
 
@@ -49,7 +50,7 @@ class Lost(Exception):  # noqa: N818  # the sentence reads "raise Lost('timeout'
         self.reason = reason
 
 
-class EngineError(Exception):
+class EngineError(PlainError):
     """Docker could not be asked for a sandbox: nobody's code is at fault."""
 
 

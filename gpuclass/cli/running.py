@@ -1,0 +1,66 @@
+"""``gpuclass up``, ``demo``, and the services that they start: ``exchange`` and ``grading``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+_DEMO_FOLDER = Path("var")
+
+
+@app.command()
+def up(
+    passwords: Annotated[
+        Path | None, typer.Option(help="Import the roster first; write the passwords made to this new CSV file.")
+    ] = None,
+) -> None:
+    """Open the class and keep it open until Ctrl-C (root). Whatever dies is started again."""
+    from gpuclass import classroom
+    from gpuclass.processes import StopSignal
+    from gpuclass.settings import load
+
+    settings = load()
+    stop = StopSignal()
+    with classroom.opened(settings, typer.echo, passwords=passwords) as supervisor:
+        typer.echo(f"The class is open: {settings.site.address}. Ctrl-C closes it.")
+        supervisor.watch(lambda: bool(stop))
+        typer.echo("Closing the class…")
+
+
+@app.command(name="demo")
+def demo_command(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the scores; exit 0 only if they are right.")] = False,
+    folder: Annotated[Path, typer.Option(help="Data folder; filled from the examples if it is empty.")] = _DEMO_FOLDER,
+) -> None:
+    """Open an example class and play a day in it: release, solve right and wrong, submit, grade, feedback (root)."""
+    from gpuclass import demo
+
+    raise typer.Exit(demo.run(folder.resolve(), once=once))
+
+
+@app.command()
+def exchange() -> None:
+    """Run the exchange: assignments out, submissions in, feedback back."""
+    from gpuclass.exchange.service import serve
+    from gpuclass.settings import load
+
+    serve(load())
+
+
+@app.command()
+def grading() -> None:
+    """Run the grading worker: submissions from the exchange are graded as they come."""
+    import logging
+    import signal
+
+    from gpuclass.grader.worker import worker
+    from gpuclass.settings import load
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    running = worker(load())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.stop())
+    running.run()
