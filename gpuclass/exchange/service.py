@@ -85,7 +85,12 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
 
 def serve(settings: Settings) -> None:
     """Run the service on the class network until it is told to stop."""
-    uvicorn.run(
+    uvicorn.Server(server_config(settings)).run()
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """How the service listens."""
+    return uvicorn.Config(
         create_app(settings),
         host=str(settings.gateway),
         port=settings.site.exchange_port,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import secrets
 import socket
 import subprocess
@@ -19,7 +20,9 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
+from gpuclass.exchange.service import server_config
 from gpuclass.settings import Settings, load
 
 NOTEBOOK = {"warm-up.ipynb": b'{"cells": []}'}
@@ -85,28 +88,38 @@ def user(name: str, scopes: list[str] | None = None, kind: str = "user") -> dict
 
 @dataclass
 class Camp:
-    """A class with an exchange that runs as it would on a server, but on loopback."""
+    """A class with an exchange on loopback: in a thread, or as a process that can be killed."""
 
     settings: Settings
     hub: HubDouble
     log: Path
+    as_process: bool
     process: subprocess.Popen[bytes] | None = None
+    server: uvicorn.Server | None = None
     clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("gpuclass"), "exchange"],
-                env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
-                stdout=log,
-                stderr=log,
-            )
-        for _ in range(600):
+        if self.as_process:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [Path(sys.executable).with_name("gpuclass"), "exchange"],
+                    env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
+                    stdout=log,
+                    stderr=log,
+                )
+        else:
+            self.server = uvicorn.Server(server_config(self.settings))
+            self.thread = threading.Thread(target=self.server.run)
+            self.thread.start()
+        self._await()
+
+    def _await(self) -> None:
+        for _ in range(1200):
             try:
                 if httpx.get(f"{self.settings.exchange_url}/gpuclass/v1/health").status_code == 200:
                     return
             except httpx.TransportError:
-                assert self.process.poll() is None, self.log.read_text()
+                assert self.process is None or self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
         raise AssertionError(self.log.read_text())
 
@@ -119,6 +132,9 @@ class Camp:
     def stop(self) -> None:
         for client in self.clients.values():
             client.close()
+        if self.server is not None:
+            self.server.should_exit = True
+            self.thread.join()
         if self.process is not None:
             self.process.terminate()
             self.process.wait()
@@ -165,19 +181,24 @@ subnet = "{gateway.rpartition(".")[0]}.0/24"
 
 
 @contextmanager
-def running(folder: Path, **limits: object) -> Iterator[Camp]:
+def running(folder: Path, *, as_process: bool = False, **limits: object) -> Iterator[Camp]:
     """A class whose exchange has these limits; on a loopback address and ports of its own."""
     gateway = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
     hub = HubDouble(gateway)
-    camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log")
+    camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log", as_process)
+    log = logging.FileHandler(camp.log)
+    log.addFilter(lambda record: record.name in ("uvicorn.error", "gpuclass.exchange.courses"))  # the service's alone
+    logging.getLogger().addHandler(log)
     try:
         camp.start()
         yield camp
     finally:
         camp.stop()
         hub.close()
-    log = camp.log.read_text()
-    assert "Traceback" not in log, log
+        logging.getLogger().removeHandler(log)
+        log.close()
+    text = camp.log.read_text()
+    assert "Traceback" not in text, text
 
 
 @pytest.fixture(scope="module")

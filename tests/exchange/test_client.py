@@ -397,9 +397,6 @@ def test_the_nbgrader_command_submits_and_lists(student: Desk, camp: Camp, assig
     assert f"Submitted: {assignment}" in done.stderr
     listed = nbgrader("list", "--cached", "--json", assignment)
     assert json.loads(listed.stdout)[0]["submissions"][0]["submission"] > 0
-    refused = nbgrader("fetch_assignment", "nothing")
-    assert refused.returncode != 0
-    assert "Traceback" not in refused.stderr
 
 
 def test_what_is_too_large_is_told_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +423,7 @@ def test_what_is_too_large_is_told_before_it_is_sent(tmp_path: Path, monkeypatch
 def test_when_the_service_is_down_nothing_is_said_to_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "camp").mkdir()
     monkeypatch.setattr("gpuclass.exchange.connection.BACKOFF_S", 0.01)
-    with running(tmp_path / "camp") as camp:
+    with running(tmp_path / "camp", as_process=True) as camp:
         camp.by("teacher").post("api/assignment/camp/one", data={"files": tree(NOTEBOOK)})
         student = Desk(camp, "student1", tmp_path / "student1", monkeypatch)
         write(student.folder / "one", NOTEBOOK)

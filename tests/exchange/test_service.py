@@ -259,7 +259,7 @@ def test_every_receipt_has_its_submission_after_kill_9(tmp_path: Path) -> None:
             receipt = answer.json()
             receipts.append((login, receipt["submission"], receipt["timestamp"], content))
 
-    with running(tmp_path, per_minute=100_000) as camp:
+    with running(tmp_path, as_process=True, per_minute=100_000) as camp:
         release(camp)
         logins = ("student1", "student2", "student3")
         for login in logins:
