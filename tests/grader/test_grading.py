@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
+from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
 from tests.grader.agents import LIMITS, local_sandbox
@@ -222,3 +224,11 @@ def test_an_assignment_without_source_version_fails_with_a_reason(course: Path, 
     )
     assert graded.status == "failed"
     assert "no source version of 'ps9'" in graded.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_graded_belongs_to_the_courses_owner(course: Path) -> None:
+    os.chown(course, 1000, 1000)
+    (course / "autograded").mkdir()
+    give_to_owner(course)
+    assert {path.lstat().st_uid for path in course.rglob("*")} == {1000}
