@@ -142,11 +142,11 @@ def run(plan: Plan, setup: Setup, workers: int) -> Iterator[tuple[Submission, Gr
     give_to_owner(plan.course.folder)
 
 
-def give_to_owner(folder: Path, uid: int | None = None) -> None:
-    """As root, let what is in ``folder`` belong to whom the folder belongs: the worker and the instructor write there."""
-    owner = folder.stat()
-    if (os.geteuid() if uid is None else uid) != 0:
+def give_to_owner(folder: Path) -> None:
+    """As root, let what is in ``folder`` belong to the folder's owner: the worker and the instructor write there."""
+    if os.geteuid() != 0:
         return
+    owner = folder.stat()
     for path in folder.rglob("*"):
         if path.lstat().st_uid != owner.st_uid:
             os.lchown(path, owner.st_uid, owner.st_gid)
