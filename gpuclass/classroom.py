@@ -21,7 +21,7 @@ from gpuclass.processes import BIN, Supervisor, as_service_user, environment, se
 from gpuclass.settings import SERVICE_UID, Settings
 from gpuclass.spawner import LABEL_CLASS
 
-HOST_PACKAGES = ("git", "mmdebstrap", "nftables")
+HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
 TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
 STOP_TIMEOUT_S = 5
 

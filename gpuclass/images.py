@@ -222,6 +222,22 @@ def _exists(client: docker.DockerClient, tag: str) -> bool:
     return True
 
 
+def prune(say: Say = print, client: docker.DockerClient | None = None) -> list[str]:
+    """Remove images of earlier files that no container uses; returns what was removed."""
+    client = client or connect()
+    current = {reference(name) for name in order(PARENTS)}
+    used = {container.attrs["Config"]["Image"] for container in client.containers.list(all=True)}
+    ours = {tag for image in client.images.list() for tag in image.tags if _OURS.fullmatch(tag)}
+    removed = sorted(ours - current - used)
+    for tag in removed:
+        client.images.remove(tag)
+        say(f"{tag}: removed")
+    return removed
+
+
+_OURS = re.compile(r"gpuclass-(?:debian|base|student|grader|stock):[0-9a-f]{12}")
+
+
 # Debian
 
 

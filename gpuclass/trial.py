@@ -1,12 +1,13 @@
 """A user's server in a container without a hub, to measure and test the image alone. Not used in a class.
 
-A few lines stand in for the hub: they say their version and that every token belongs to the one user.
+A few lines stand in for the hub: they say their version and that every token but the stranger's is the user's.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ import httpx
 from docker.models.containers import Container
 
 USER = "s001"
+STRANGER = "s002"  # whose token is the name
 PREFIX = f"/user/{USER}/"
 READY_SECONDS = 120.0  # stock, on a busy machine
 POLL_SECONDS = 0.02
@@ -30,7 +32,9 @@ HUB_VERSION = "6.1.1"
 class _Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer whatever is asked: version, or who the token belongs to."""
-        user = {"name": USER, "kind": "user", "admin": False, "groups": [], "scopes": [f"access:servers!user={USER}"]}
+        stranger = self.headers.get("Authorization", "").endswith(STRANGER)
+        name = STRANGER if stranger else USER
+        user = {"name": name, "kind": "user", "admin": False, "groups": [], "scopes": [f"access:servers!user={name}"]}
         body = json.dumps({"version": HUB_VERSION, **user}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -70,9 +74,9 @@ class Server:
     url: str
     start_cpu_seconds: float
 
-    def request(self, method: str, path: str, body: object = None) -> httpx.Response:
-        """Ask as its user."""
-        headers = {"Authorization": "token any"}
+    def request(self, method: str, path: str, body: object = None, *, token: str = USER) -> httpx.Response:
+        """Ask as its user, or with another token."""
+        headers = {"Authorization": f"token {token}"}
         return httpx.request(method, self.url + path, headers=headers, json=body, timeout=READY_SECONDS)
 
     def log(self) -> str:
@@ -145,14 +149,28 @@ def cpu_seconds(container: Container) -> float:
 
     Read from /proc: Docker's own figures come up to a second late, and a server does more in that second.
     """
-    container.reload()
-    ticks, processes = 0, [int(container.attrs["State"]["Pid"])]
-    while processes:
-        folder = Path("/proc") / str(processes.pop())
-        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    ticks = 0
+    for process in processes(container):
+        fields = (process / "stat").read_text().rpartition(")")[2].split()
         ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime; see proc(5)
-        processes += [int(child) for child in (folder / "task" / folder.name / "children").read_text().split()]
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(container: Container) -> float:
+    """Memory of the container's processes, pages shared with others counted in part (PSS); root may read that."""
+    pss = (
+        re.search(r"^Pss:\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.M) for folder in processes(container)
+    )
+    return sum(int(found[1]) for found in pss if found) / 1024
+
+
+def processes(container: Container) -> list[Path]:
+    """Folders under /proc of the container's first process and all below it."""
+    container.reload()
+    found = [Path("/proc") / str(container.attrs["State"]["Pid"])]
+    for folder in found:
+        found += [Path("/proc") / child for child in (folder / "task" / folder.name / "children").read_text().split()]
+    return found
 
 
 def hub_environment(hub_port: int, url: str) -> dict[str, str]:

@@ -65,6 +65,15 @@ def images_build(
     images.build(names or tuple(images.PARENTS), say=typer.echo)
 
 
+@images_app.command("prune")
+def images_prune() -> None:
+    """Remove images of earlier files that no container uses."""
+    from gpuclass import images
+
+    if not images.prune(say=typer.echo):
+        typer.echo("Nothing to remove.")
+
+
 network_app = typer.Typer(help="The class's network and its walls.", no_args_is_help=True)
 app.add_typer(network_app, name="network")
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from gpuclass.trial import Server
+from gpuclass.trial import STRANGER, Server
 from tests.images.conftest import StartServer
 
 pytestmark = pytest.mark.images
@@ -116,6 +116,28 @@ def test_requests_without_a_token_are_refused(start: StartServer) -> None:
         for path in ("api/contents", "assignments", "nbgrader_version?version=0", "gpuclass/curriculum"):
             assert httpx.get(server.url + path).status_code in {302, 403}, path
         assert httpx.post(f"{server.url}assignments/validate", json={"path": "x"}).status_code == 403
+
+
+def test_another_users_token_is_refused(start: StartServer) -> None:
+    with start() as server:
+        assert server.request("GET", "api/contents").status_code == 200
+        assert server.request("GET", "api/contents", token=STRANGER).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("role", "host", "ancestors"),
+    [
+        ("student", "http://hub.localhost", "'none'"),
+        ("instructor", "http://hub.localhost", "'self'"),
+        ("instructor", "", "'none'"),
+    ],
+)
+def test_only_an_instructor_with_an_own_domain_has_pages_in_frames(
+    role: str, host: str, ancestors: str, start: StartServer
+) -> None:
+    with start(GPUCLASS_ROLE=role, JUPYTERHUB_HOST=host) as server:
+        policy = server.request("GET", "lab").headers["Content-Security-Policy"]
+        assert f"frame-ancestors {ancestors}" in policy
 
 
 def test_a_kernel_runs_and_nothing_is_written_outside_home_and_tmp(start: StartServer, home: Path) -> None:
