@@ -5,6 +5,7 @@ On a server Ansible and systemd do these steps one by one; `gpuclass up` and the
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from gpuclass.spawner import LABEL_CLASS
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
 TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
-STOP_TIMEOUT_S = 5
+LOCKS = Path("/run/lock")
 
 Say = Callable[[str], None]
 
@@ -95,6 +96,25 @@ def remove_containers(settings: Settings, say: Say = print) -> None:
 
 
 @contextmanager
+def only_one(name: str, folder: Path = LOCKS) -> Iterator[None]:
+    """Hold the class's name on this machine; given back by the kernel however the process ends.
+
+    Raises:
+        ClassroomError: somebody has opened a class of this name. Opening it again would take its containers away.
+    """
+    path = folder / f"gpuclass-{name}.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClassroomError(
+                f"A class called {name!r} is open on this machine already. Close it first (Ctrl-C where it runs), or "
+                "give this one another `name` in class.toml."
+            ) from None
+        yield
+
+
+@contextmanager
 def opened(settings: Settings, say: Say = print, *, passwords: Path | None = None) -> Iterator[Supervisor]:
     """The class, open: everything set up and all processes running. At the end everything is as it was found.
 
@@ -107,6 +127,7 @@ def opened(settings: Settings, say: Say = print, *, passwords: Path | None = Non
         PlainError: a step failed; what had been started is stopped.
     """
     with ExitStack() as undo:
+        undo.enter_context(only_one(settings.class_.name))
         undo.callback(engine.release, say)
         set_up(say)
         give_to_service_user(settings.data)

@@ -101,6 +101,7 @@ def configure_spawner(c: Any, settings: Settings) -> None:
     c.ClassSpawner.cpu_limit = settings.server.cpus
     c.ClassSpawner.mem_limit = settings.server.memory
     c.ClassSpawner.notebook_dir = "/home/jovyan"
+    c.ClassSpawner.disable_user_config = True  # a broken file in ~/.jupyter must not keep a student out
     c.ClassSpawner.default_url = "/lab"
     c.ClassSpawner.start_timeout = int(settings.server.start_timeout)
     c.ClassSpawner.http_timeout = int(settings.server.start_timeout)

@@ -76,7 +76,7 @@ class OpenClass:
         return "\n".join(parts)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenClass]:
     """`gpuclass up` on a class of its own, closed again at the end; checks that nothing stays behind."""
     folder = Path("/var/tmp") / f"gpuclass-citest-{os.getpid()}"  # the service user must get there
