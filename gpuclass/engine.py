@@ -30,6 +30,7 @@ STATE = Path("/run/gpuclass-engine")
 STARTED = "started"  # holds the systemd units to stop; empty where dockerd was started without systemd
 LOG = "dockerd.log"
 PID_FILE = Path("/var/run/docker.pid")
+PID_FILES = {PID_FILE: "dockerd", Path("/var/run/docker/containerd/containerd.pid"): "containerd"}
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # root's PATH where `su` kept a user's
 DETACHED = ("setsid", "--fork", "env")  # Ctrl-C in our terminal is not for the engine
 ENGINE_PACKAGE = "docker.io"
@@ -158,6 +159,8 @@ class Machine:
         dockerd = shutil.which("dockerd", path=PROGRAMS)
         if dockerd is None:
             raise EngineError("dockerd is not on this machine although its package is; reinstall docker.io.")
+        for path, program in PID_FILES.items():
+            forget_stale(path, program)
         with log.open("ab") as output:
             subprocess.run(  # noqa: S603  # the machine's own dockerd
                 [*DETACHED, f"PATH={PROGRAMS}", dockerd],
@@ -170,11 +173,7 @@ class Machine:
 
     def daemon(self) -> int | None:
         """Process id of the running dockerd."""
-        try:
-            pid = int(PID_FILE.read_text("ascii"))
-        except (OSError, ValueError):
-            return None
-        return pid if self.alive(pid) else None
+        return process_in(PID_FILE, "dockerd")
 
     def stop_daemon(self, pid: int) -> bool:
         """End dockerd and wait for it; False when it did not end in time."""
@@ -295,6 +294,21 @@ def release(say: Say = print, *, machine: Machine | None = None, state: Path = S
         say(f"Docker Engine (process {pid}) has not ended after {STOP_TIMEOUT_S} s; its log: {state / LOG}")
         return
     _forget(state)
+
+
+def process_in(path: Path, program: str) -> int | None:
+    """The process a pid file names, if it still is that program: after a power cut another one may have its number."""
+    try:
+        pid = int(path.read_text("ascii"))
+        return pid if Path(f"/proc/{pid}/comm").read_text("utf-8", errors="replace").strip() == program else None
+    except (OSError, ValueError):
+        return None
+
+
+def forget_stale(path: Path, program: str) -> None:
+    """Remove a pid file whose program is gone; dockerd takes any process of that number for itself and gives up."""
+    if process_in(path, program) is None:
+        path.unlink(missing_ok=True)
 
 
 def docker_group_gid() -> int:

@@ -1,5 +1,6 @@
 """Finding, starting and stopping Docker Engine, on a machine made of plain values."""
 
+import os
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -189,3 +190,23 @@ def test_a_zombie_is_not_alive() -> None:
         assert engine._wait(lambda: not machine.alive(child.pid), 5)
     finally:
         child.wait()
+
+
+def test_a_pid_file_counts_only_while_its_program_has_that_number(tmp_path: Path) -> None:
+    path = tmp_path / "docker.pid"
+    path.write_text(str(os.getpid()))
+    ours = Path("/proc/self/comm").read_text().strip()
+    assert engine.process_in(path, ours) == os.getpid()
+    engine.forget_stale(path, ours)
+    assert path.exists()
+    assert engine.process_in(path, "dockerd") is None
+    engine.forget_stale(path, "dockerd")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "x", "99999999"])
+def test_a_pid_file_that_names_nobody_is_nobodys(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "docker.pid"
+    path.write_text(content)
+    assert engine.process_in(path, "dockerd") is None
+    assert engine.process_in(tmp_path / "none", "dockerd") is None
