@@ -32,7 +32,7 @@ hub_port = 18081
 exchange_port = 18082
 
 [network]
-subnet = "10.98.0.0/24"
+subnet = "10.94.0.0/24"
 
 [server]
 memory = "2G"
