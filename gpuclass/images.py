@@ -322,9 +322,7 @@ def _build(client: docker.DockerClient, name: str, tag: str, parent: str, archiv
         forcerm=True,
         decode=True,
     )
-    last = _follow(
-        _lines(stream), say, shown=re.compile(r"Step \d|  Downloading .*\((?:\d{3,} MB|[\d.]+ GB)\)|Installing")
-    )
+    last = _follow(_lines(stream), say, shown=_MILESTONE)
     if not _exists(client, tag):
         raise ImageError("\n".join([f"{tag} could not be built. The build ended with:", *last, _advice("".join(last))]))
     if private:
