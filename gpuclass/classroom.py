@@ -20,7 +20,6 @@ from gpuclass import ROOT, engine, images, network, proxy
 from gpuclass.errors import PlainError
 from gpuclass.processes import BIN, Supervisor, as_service_user, environment, service_user_may_read
 from gpuclass.settings import SERVICE_UID, Settings
-from gpuclass.spawner import LABEL_CLASS
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
 TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
@@ -86,7 +85,7 @@ def remove_containers(settings: Settings, say: Say = print) -> None:
     """Stop and remove the class's containers; what students saved is in their homes."""
     client = docker.from_env()
     try:
-        found = client.containers.list(all=True, filters={"label": f"{LABEL_CLASS}={settings.class_.name}"})
+        found = client.containers.list(all=True, filters={"label": f"{network.CLASS_LABEL}={settings.class_.name}"})
         for container in found:
             container.remove(force=True, v=True)
         if found:

@@ -8,6 +8,7 @@ from typing import Any
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
 from gpuclass.login import authenticator_class
+from gpuclass.mounts import HOME
 from gpuclass.secrets import token
 from gpuclass.settings import Settings
 from gpuclass.spawner import PORT, ClassSpawner, host_config
@@ -100,7 +101,7 @@ def configure_spawner(c: Any, settings: Settings) -> None:
     c.ClassSpawner.remove = True
     c.ClassSpawner.cpu_limit = settings.server.cpus
     c.ClassSpawner.mem_limit = settings.server.memory
-    c.ClassSpawner.notebook_dir = "/home/jovyan"
+    c.ClassSpawner.notebook_dir = HOME
     c.ClassSpawner.disable_user_config = True  # a broken file in ~/.jupyter must not keep a student out
     c.ClassSpawner.default_url = "/lab"
     c.ClassSpawner.start_timeout = int(settings.server.start_timeout)

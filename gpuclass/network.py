@@ -21,7 +21,7 @@ from gpuclass.engine import SOCKET
 from gpuclass.errors import PlainError
 from gpuclass.settings import Settings
 
-CLASS_LABEL = "gpuclass.class"
+CLASS_LABEL = "gpuclass.class"  # on the network and on every container in it: whose it is
 ROUTES = Path("/proc/net/route")
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 ROUTE_IS_UP = 0x1

@@ -26,13 +26,14 @@ from jupyterhub.spawner import SpawnException
 from traitlets import Instance
 
 from gpuclass.mounts import Mount, mounts
+from gpuclass.network import CLASS_LABEL
+from gpuclass.roster import Role
 from gpuclass.settings import Language, Settings
 
 ENGINE_THREADS = 8  # calls to Docker in flight; the engine itself serialises much of a start
 READY_INTERVAL_S = 0.05
 PORT = 8888
-LABEL_CLASS = "gpuclass.class"
-LABEL_USER = "gpuclass.user"
+USER_LABEL = "gpuclass.user"
 
 _GONE = 404
 _BEING_REMOVED = 409
@@ -128,12 +129,12 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
     @property
     def teaches(self) -> bool:
         """Whether the user is an instructor of the course."""
-        return "instructors" in self.groups
+        return Role.INSTRUCTOR.group in self.groups
 
     @property
     def role(self) -> str:
         """The word the container is told; decides which nbgrader extensions it offers."""
-        return "instructor" if self.teaches else "student"
+        return Role.INSTRUCTOR if self.teaches else Role.STUDENT
 
     @property
     def message_of(self) -> dict[str, str]:
@@ -148,7 +149,7 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
 
     def labels(self) -> dict[str, str]:
         """Who a container belongs to; the truth after a crash of the hub."""
-        return {LABEL_CLASS: self.settings.class_.name, LABEL_USER: self.user.name}
+        return {CLASS_LABEL: self.settings.class_.name, USER_LABEL: self.user.name}
 
     async def start(self) -> tuple[str, int]:
         """Start the container and wait until its server listens.
