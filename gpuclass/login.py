@@ -41,18 +41,18 @@ _DECIDED_HERE = frozenset({"manage_groups", "manage_roles", "allowed_users", "bl
 
 _MESSAGES: Mapping[str, Mapping[Language, str]] = {
     "wrong": {
-        "ko": "아이디 또는 비밀번호가 맞지 않습니다. 카드에 적힌 대로 다시 입력해 보세요. "
-        "한/영 키와 Caps Lock도 확인하세요.",
+        "ko": "아이디 또는 비밀번호가 맞지 않아요. 카드에 적힌 대로 다시 입력해 보세요. "
+        "한/영 키와 Caps Lock도 확인해 주세요.",
         "en": "Login or password is not right. Type them again as they stand on your card; check Caps Lock.",
     },
     "wait": {
-        "ko": "비밀번호가 여러 번 틀려서 이 아이디는 {seconds}초 뒤에 다시 로그인할 수 있습니다. "
-        "비밀번호를 모르면 선생님께 말씀하세요.",
+        "ko": "비밀번호가 여러 번 틀려서 이 아이디는 {seconds}초 뒤에 다시 로그인할 수 있어요. "
+        "비밀번호를 모르면 선생님께 말씀드려 주세요.",
         "en": "Too many wrong passwords: this account can log in again in {seconds} seconds. "
         "If you do not know your password, ask your teacher.",
     },
     "closed": {
-        "ko": "이 아이디는 지금 수업 명단에 없습니다. 선생님께 말씀하세요.",
+        "ko": "이 아이디는 지금 수업 명단에 없어요. 선생님께 말씀드려 주세요.",
         "en": "This account is not in the class any more. Please ask your teacher.",
     },
 }

@@ -81,7 +81,7 @@ async def test_without_subdomains_an_operator_is_no_admin(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("language", "wrong", "wait"),
     [
-        ("ko", "아이디 또는 비밀번호가 맞지 않습니다.", "이 아이디는 30초 뒤에 다시 로그인할 수 있습니다."),
+        ("ko", "아이디 또는 비밀번호가 맞지 않아요.", "이 아이디는 30초 뒤에 다시 로그인할 수 있어요."),
         ("en", "Login or password is not right.", "this account can log in again in 30 seconds."),
     ],
 )
@@ -123,8 +123,8 @@ async def test_only_a_right_password_learns_that_an_account_is_closed(tmp_path: 
         await come(authenticator, "s01", "wrong")
     with pytest.raises(LoginRefusedError) as right:
         await come(authenticator, "s01", made["s01"])
-    assert "맞지 않습니다" in wrong.value.jupyterhub_message
-    assert "명단에 없습니다" in right.value.jupyterhub_message
+    assert "맞지 않아요" in wrong.value.jupyterhub_message
+    assert "명단에 없어요" in right.value.jupyterhub_message
 
 
 @pytest.mark.parametrize("form", [{}, {"username": "s01"}, {"password": "x"}, {"username": "", "password": ""}])

@@ -220,7 +220,7 @@ def test_capitals_spaces_and_full_width_letters_do_not_matter(hub: ClassHub, bro
 def test_a_wrong_password_is_answered_alike_for_known_and_unknown_names(browser: Browser, login: str) -> None:
     answer = browser.login(login, "wrong")
     assert answer.status_code == 403
-    assert "아이디 또는 비밀번호가 맞지 않습니다." in answer.text
+    assert "아이디 또는 비밀번호가 맞지 않아요." in answer.text
     assert f'value="{login}"' in answer.text
 
 
@@ -341,7 +341,7 @@ def test_an_import_moves_people_in_a_running_hub_and_sends_leavers_out(hub: Clas
         assert server.get("/user").status_code == 403, "the leaver's server still has its token"
         assert browser.get("/home").status_code == 302, "the leaver is still logged in"
         refused = browser.login("s05")
-        assert (refused.status_code, "지금 수업 명단에 없습니다" in refused.text) == (403, True)
+        assert (refused.status_code, "지금 수업 명단에 없어요" in refused.text) == (403, True)
         with hub.service("roster") as api:
             assert "team-b" not in {group["name"] for group in api.get("/groups").json()}
         with Browser(hub) as new:

@@ -68,7 +68,7 @@ def test_the_login_page_shows_the_error_and_keeps_the_login() -> None:
 
 def test_an_expired_login_form_is_explained_in_korean() -> None:
     html = rendered("login.html", "ko", user=None, login_error="Login form invalid or expired. Try again.")
-    assert "페이지가 오래되었습니다" in html
+    assert "페이지가 오래되었어요" in html
     assert "expired" not in visible(html)
 
 
@@ -85,3 +85,9 @@ def test_only_who_manages_the_class_sees_its_links() -> None:
 
 def test_a_pending_start_has_no_stop_button() -> None:
     assert "stop-server-btn" not in rendered("spawn_pending.html", "ko").split("<script>")[0]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_speaks_to_students_as_their_notebooks_do(page: str) -> None:
+    source = (OURS / page).read_text(encoding="utf-8")
+    assert re.findall(r"\S*니다", source) == [], "해요체, as in the notebooks and while a server starts"

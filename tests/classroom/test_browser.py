@@ -90,7 +90,7 @@ async def test_a_wrong_password_is_explained_in_korean(classroom: OpenClass) -> 
         await page.fill("#username_input", "s002")
         await page.fill("#password_input", "wrong")
         await page.click("#login_submit")
-        await expect(page.get_by_text("아이디 또는 비밀번호가 맞지 않습니다")).to_be_visible()
+        await expect(page.get_by_text("아이디 또는 비밀번호가 맞지 않아요")).to_be_visible()
 
 
 async def test_a_student_runs_a_cell_submits_and_reads_the_score(classroom: OpenClass) -> None:
