@@ -17,9 +17,11 @@ from pathlib import Path
 import docker
 
 from gpuclass import ROOT, engine, images, network, proxy
+from gpuclass.curriculum.building import LECTURES, session_names
 from gpuclass.errors import PlainError
+from gpuclass.login import authenticator_class
 from gpuclass.processes import BIN, Supervisor, as_service_user, environment, service_user_may_read
-from gpuclass.settings import SERVICE_UID, Settings
+from gpuclass.settings import SERVICE_UID, Settings, refused
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
 TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
@@ -30,6 +32,27 @@ Say = Callable[[str], None]
 
 class ClassroomError(PlainError):
     """The class could not be opened; the text says which step failed, and why."""
+
+
+def check(settings: Settings) -> None:
+    """Look for all that class.toml names: the roster, the sessions, the datasets, another authenticator.
+
+    Raises:
+        SettingsError: one message for everything that is not there.
+    """
+    faults = []
+    if not settings.roster_path.is_file():
+        faults.append(f"login.roster: {settings.roster_path} does not exist; roster.example.csv shows one")
+    known = session_names(LECTURES)
+    for session in settings.curriculum.sessions:
+        if session not in known:
+            faults.append(f"curriculum.sessions: there is no {session!r}; known: {', '.join(known)}")
+    datasets = settings.datasets
+    if datasets and not datasets.is_dir():
+        faults.append(f"curriculum.datasets: {datasets} is not a folder")
+    if faults:
+        raise refused(settings.path, faults)
+    authenticator_class(settings)
 
 
 def set_up(say: Say = print, *, tests: bool = False) -> None:
@@ -125,6 +148,7 @@ def opened(settings: Settings, say: Say = print, *, passwords: Path | None = Non
     Raises:
         PlainError: a step failed; what had been started is stopped.
     """
+    check(settings)
     with ExitStack() as undo:
         undo.enter_context(only_one(settings.class_.name))
         undo.callback(engine.release, say)

@@ -28,7 +28,7 @@ from gpuclass.accounts import Account, Accounts
 from gpuclass.passwords import matches
 from gpuclass.roles import operators_are_admins
 from gpuclass.roster import Person, Role
-from gpuclass.settings import Language, Settings, SettingsError, load
+from gpuclass.settings import Language, Settings, load, refused
 from gpuclass.throttle import Throttle
 
 HASHES_AT_ONCE = 2  # threads; 80 log-ins within one second keep two cores busy for 0.8 s and use 14 MiB
@@ -200,9 +200,7 @@ def authenticator_class(settings: Settings) -> type[Authenticator]:
     known = set(base.class_trait_names(config=True)) - _DECIDED_HERE
     unknown = [name for name in settings.login.options if name not in known]
     if unknown:
-        raise SettingsError(
-            f"{settings.path} cannot be used:\n  login.options: {base.__name__} has no option {', '.join(unknown)}"
-        )
+        raise refused(settings.path, [f"login.options: {base.__name__} has no option {', '.join(unknown)}"])
     traits = {"settings": AnyTrait(settings), "__module__": __name__, "__doc__": base.__doc__}
     for name, value in settings.login.options.items():
         traits[f"_{name}_default"] = _always(value)
@@ -219,15 +217,13 @@ def _named_authenticator(settings: Settings) -> type[Authenticator]:
     try:
         found = named[name].load() if name in named else import_item(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SettingsError(
-            f"{settings.path} cannot be used:\n  login.authenticator: {name!r} cannot be imported ({error}); it is "
-            "the path of a class such as oauthenticator.generic.GenericOAuthenticator, or one of "
-            + ", ".join(sorted(named))
-        ) from None
-    if not (isinstance(found, type) and issubclass(found, Authenticator)):
-        raise SettingsError(
-            f"{settings.path} cannot be used:\n  login.authenticator: {name!r} is not a JupyterHub Authenticator class"
+        fault = (
+            f"login.authenticator: {name!r} cannot be imported ({error}); it is the path of a class such as "
+            f"oauthenticator.generic.GenericOAuthenticator, or one of {', '.join(sorted(named))}"
         )
+        raise refused(settings.path, [fault]) from None
+    if not (isinstance(found, type) and issubclass(found, Authenticator)):
+        raise refused(settings.path, [f"login.authenticator: {name!r} is not a JupyterHub Authenticator class"])
     return found
 
 

@@ -41,8 +41,8 @@ def mounts(
     if teaches:
         found.append(_bind(settings.course_folder, COURSE, read_only=False))
     shared = {settings.curriculum_repository: CURRICULUM}
-    if settings.curriculum.datasets:
-        shared[settings.data / settings.curriculum.datasets] = DATASETS
+    if settings.datasets:
+        shared[settings.datasets] = DATASETS
     found += [_bind(source, target, read_only=True) for source, target in shared.items() if exists(source)]
     return found
 

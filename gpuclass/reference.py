@@ -22,9 +22,10 @@ def settings_page() -> str:
         _HEAD.format(source="gpuclass/settings.py"),
         "# Settings\n",
         "`class.toml` is the one file an operator edits. The folder that holds it is the data folder: all that must be "
-        "backed up lies there. Unknown keys, missing files and wrong units are refused at the start, all in one "
-        "message; `gpuclass check` says the same without starting anything. Without another path in the environment "
-        "variable `GPUCLASS_CONFIG` the file is `var/class.toml`.\n",
+        "backed up lies there. Unknown keys and wrong values are refused at the start, all in one message, and after "
+        "them a roster, sessions or datasets that are not there; `gpuclass check` says the same without starting "
+        "anything. Without another path in the environment variable `GPUCLASS_CONFIG` the file is "
+        "`var/class.toml`.\n",
         "A *size* is a number with `K`, `M`, `G` or `T` in quotes, a *duration* one with `ms`, `s`, `m`, `h` or `d`. "
         "Keys without a default must be given.\n",
     ]

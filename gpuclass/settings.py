@@ -9,7 +9,7 @@ import difflib
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -292,6 +292,11 @@ class Settings(Section):
         return self.data / "curriculum" / "release.git"
 
     @property
+    def datasets(self) -> Path | None:
+        """Folder mounted read-only in every container; None for none."""
+        return self.data / self.curriculum.datasets if self.curriculum.datasets else None
+
+    @property
     def secrets(self) -> Path:
         """Tokens of the processes, readable by the service user only."""
         return self.data / "secrets"
@@ -343,8 +348,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     except ValidationError as error:
         faults += [_explain(problem) for problem in error.errors()]
     if faults:
-        raise SettingsError("\n".join([f"{path} cannot be used:", *(f"  {fault}" for fault in faults)]))
+        raise refused(path, faults)
     return settings
+
+
+def refused(path: Path, faults: Iterable[str]) -> SettingsError:
+    """The error for a class.toml that cannot be used, with everything that is at fault, one line each."""
+    return SettingsError("\n".join([f"{path} cannot be used:", *(f"  {fault}" for fault in faults)]))
 
 
 def _explain(problem: Any) -> str:

@@ -38,10 +38,12 @@ app = typer.Typer(
 
 @app.command()
 def check() -> None:
-    """Read class.toml and say whether it can be used."""
+    """Read class.toml, look for all that it names, and say whether it can be used."""
+    from gpuclass import classroom
     from gpuclass.settings import load
 
     settings = load()
+    classroom.check(settings)
     typer.echo(f"{settings.path}: class {settings.class_.name!r} can be used")
 
 
