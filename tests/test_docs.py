@@ -1,12 +1,15 @@
 """The docs say what the code does: generated pages are fresh, links lead somewhere."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from jupyterhub.scopes import _check_scopes_exist
 
 from gpuclass import ROOT, reference, roles
+from gpuclass.cli import app
 from gpuclass.settings import sections
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -51,8 +54,27 @@ def test_every_page_is_in_the_index() -> None:
     assert [page for page in pages if f"({page})" not in index and page != "index.md"] == []
 
 
-def test_the_index_names_every_page() -> None:
-    docs = ROOT / "docs"
-    linked = set(re.findall(r"\]\(([^)#\s]+)", (docs / "index.md").read_text(encoding="utf-8")))
-    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - {"index.md"}
-    assert pages - linked == set()
+def commands(group: typer.core.TyperGroup, path: str = "gpuclass") -> Iterator[tuple[str, bool]]:
+    """Every command, and whether it holds others."""
+    yield path, True
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", False
+
+
+def test_every_command_that_a_text_names_is_there() -> None:
+    root = typer.main.get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
+    known = dict(commands(root))
+    texts = [*PAGES, ROOT / "Makefile", *ROOT.glob("*.toml"), *(ROOT / "gpuclass").rglob("*.py")]
+    named = {
+        (str(text.relative_to(ROOT)), command)
+        for text in texts
+        for command in re.findall(r"`(gpuclass(?: [a-z]+)*)", text.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    holds_others = [known.get(command.rpartition(" ")[0], True) for _, command in named]  # else: its argument
+    wrong = [pair for pair, group in zip(named, holds_others, strict=True) if pair[1] not in known and group]
+    assert wrong == []
