@@ -25,7 +25,7 @@ from gpuclass.secrets import token
 from gpuclass.settings import CONFIG_VARIABLE, SERVICE_UID, Settings
 
 STOP_TIMEOUT_S = 10
-BACK_OFF_S = (0.5, 1, 2, 5, 15, 30)  # waits before a process that keeps dying is started again
+BACK_OFF_S = (0.5, 1, 2, 5, 15, 30)  # from one start to the next of a process that keeps dying
 STEADY_S = 60  # a process that lived this long starts again without a wait
 BIN = Path(sys.executable).parent
 
