@@ -14,7 +14,8 @@ _DEMO_FOLDER = Path("var")
 @app.command()
 def up(
     passwords: Annotated[
-        Path | None, typer.Option(help="Import the roster first; write the passwords made to this new CSV file.")
+        Path | None,
+        typer.Option(help="Import the roster first; write new passwords to this new CSV file, below the data folder."),
     ] = None,
 ) -> None:
     """Open the class and keep it open until Ctrl-C (root). Whatever dies is started again."""
