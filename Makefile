@@ -15,8 +15,8 @@ demo: venv ## Set everything up and play a class day in ./var; Ctrl-C ends it. O
 test: venv ## Set everything up and run all tests
 	@trap '$(BIN)/gpuclass engine release' EXIT && $(BIN)/gpuclass setup --tests && $(MAKE) --no-print-directory lint && $(BIN)/pytest
 
-check: venv lint ## Static checks and the tests that need no Docker; two minutes on two cores
-	@$(BIN)/pytest -q -m 'not docker and not images and not browser'
+check: venv lint ## Static checks and the quick tests, without Docker; under a minute
+	@$(BIN)/pytest -q -m 'not slow and not docker and not images and not browser'
 
 lint: venv
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -17,6 +17,8 @@ from gpuclass.curriculum import MergeResult, merge, pulling
 from gpuclass.curriculum.pulling import MINIMUM_FREE_MIB
 from gpuclass.curriculum.releasing import commit
 
+pytestmark = pytest.mark.slow
+
 
 def notebook(*sources: str) -> bytes:
     """A notebook whose cells are called a, b, c …; text that starts with # is prose."""

@@ -66,6 +66,7 @@ def test_submodules_of_a_module_on_demand_can_be_imported(package: str) -> None:
     assert import_module(f"{package}.orm").loaded is True
 
 
+@pytest.mark.slow
 def test_the_single_user_server_of_this_jupyterhub_needs_no_database() -> None:
     code = """
         import sys

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from gpuclass.cli import app
 from gpuclass.roles import EXCHANGE_ACCESS, missing_scopes, server_token_scopes
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner

@@ -23,6 +23,8 @@ from gpuclass.exchange import client
 from gpuclass.exchange.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {
     "exchange": "Exchange",
     "fetch_assignment": "ExchangeFetchAssignment",

@@ -12,6 +12,8 @@ import pytest
 
 from tests.exchange.conftest import NOTEBOOK, Camp, tree
 
+pytestmark = pytest.mark.slow
+
 DENIED = (403, {"success": False, "message": "Permission denied"})
 PERSON = {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.org"}
 

@@ -21,6 +21,8 @@ from gpuclass.exchange.service import PREFIX, create_app
 from gpuclass.exchange.store import Store
 from tests.exchange.conftest import NOTEBOOK, SCOPE, Camp, HubDouble, prepare, running, tree, user
 
+pytestmark = pytest.mark.slow
+
 
 def release(camp: Camp, assignment: str = "one") -> None:
     answer = camp.by("teacher").post(f"api/assignment/camp/{assignment}", data={"files": tree(NOTEBOOK)})

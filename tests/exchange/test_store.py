@@ -250,6 +250,7 @@ def claim_all(folder: Path, claimed: multiprocessing.Queue[int]) -> None:
             store.finish(job.id)
 
 
+@pytest.mark.slow
 def test_processes_that_submit_and_claim_at_once_lose_and_double_nothing(store: Store, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     folder = tmp_path / "exchange"
@@ -283,6 +284,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_every_receipt_has_its_submission_after_kill_9_and_leftovers_go(store: Store, tmp_path: Path) -> None:
     receipts: list[list[str]] = []
     for round_ in range(5):

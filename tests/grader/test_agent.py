@@ -13,6 +13,8 @@ from gpuclass.grader.wire import CellRun, made
 from tests.grader.agents import LIMITS, local_sandbox
 from tests.grader.courses import RIGHT
 
+pytestmark = pytest.mark.slow
+
 TEST = Cell("assert add(1, 2) == 3, 'one and two'", test=True, points=2.0)
 QUICK = dataclasses.replace(LIMITS, cell_timeout=0.5)
 

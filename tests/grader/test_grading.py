@@ -19,6 +19,7 @@ from tests.grader.agents import LIMITS, local_sandbox
 from tests.grader.courses import RIGHT, by_id, cell, released, solved, source_version, write
 
 pytestmark = [
+    pytest.mark.slow,
     # nbgrader 0.9.6 adds to collections of objects that SQLAlchemy does not know yet.
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # its gradebook closes connections when collected
