@@ -1,4 +1,4 @@
-"""Who belongs to which course: the roster, and over it what the API said.
+"""Who belongs to which course: the imported roster, and over it what the API said.
 
 Operators are ngshare's admins. A mentor takes part like a student. An API call overrides the roster for that person
 and course until another takes it back.
@@ -6,22 +6,17 @@ and course until another takes it back.
 
 from __future__ import annotations
 
-import logging
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from gpuclass import roster
 from gpuclass.exchange.names import identifier
 from gpuclass.exchange.schema import CourseRow, MemberRow
 from gpuclass.exchange.store import AlreadyThere, NotFound, Store
-from gpuclass.roster import Role, Roster, RosterError
-
-log = logging.getLogger(__name__)
+from gpuclass.roster import Role, Roster
 
 Part = Literal["instructor", "student"]
 REMOVED = "removed"
@@ -44,45 +39,16 @@ class Member:
     email: str | None = None
 
 
-class LiveRoster:
-    """The roster file, read again when it changes. One that cannot be read leaves the last good one in place."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = self._stamp()
-        self._roster = roster.read(path)
-        self._lock = threading.Lock()
-
-    def __call__(self) -> Roster:
-        """Everybody in the class now."""
-        with self._lock:
-            stamp = self._stamp()
-            if stamp != self._seen:
-                self._seen = stamp
-                try:
-                    self._roster = roster.read(self._path)
-                except RosterError as error:  # its text says it all
-                    log.warning("the roster was changed and cannot be used; the one before it stays: %s", error)
-            return self._roster
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
-
 class Courses:
     """The courses in the store and their people.
 
     Args:
         store: where courses and changes by API are kept.
         course: the class's own course, which the roster fills.
-        people: the roster now.
+        people: who is in the class now, by the roster as it was imported last: what the hub goes by, too.
     """
 
-    def __init__(self, store: Store, course: str, people: LiveRoster) -> None:
+    def __init__(self, store: Store, course: str, people: Callable[[], Roster]) -> None:
         self._store = store
         self._course = course
         self._people = people

@@ -17,9 +17,10 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__
+from gpuclass.accounts import Accounts
 from gpuclass.exchange import docs_page, ngshare, v1
 from gpuclass.exchange.context import Context
-from gpuclass.exchange.courses import Courses, LiveRoster
+from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.errors import Refusal
 from gpuclass.exchange.identity import Identity
 from gpuclass.exchange.messages import say
@@ -46,9 +47,6 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         settings: which class.
         store: where it keeps things; without it the one in ``settings.exchange_folder``, closed with the service.
         identity: who a token belongs to; without it the hub's word.
-
-    Raises:
-        RosterError: the roster cannot be used.
     """
     own_store = store or Store(settings.exchange_folder)
     who = identity or Identity(settings.hub_api)
@@ -72,7 +70,7 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
     app.state.context = Context(
         settings=settings,
         store=own_store,
-        courses=Courses(own_store, settings.course, LiveRoster(settings.roster_path)),
+        courses=Courses(own_store, settings.course, Accounts(settings.accounts_path).roster),
         identity=who,
         uploads=Uploads(settings.exchange, settings.class_.language, own_store.incoming),
     )

@@ -22,6 +22,8 @@ import httpx
 import pytest
 import uvicorn
 
+from gpuclass import roster
+from gpuclass.accounts import Accounts
 from gpuclass.exchange.service import server_config
 from gpuclass.settings import Settings, load
 
@@ -177,7 +179,14 @@ subnet = "{gateway.rpartition(".")[0]}.0/24"
 {lines}
 """
     )
-    return load(folder / "class.toml")
+    settings = load(folder / "class.toml")
+    import_roster(settings)
+    return settings
+
+
+def import_roster(settings: Settings) -> None:
+    """What `gpuclass roster import` does for the exchange."""
+    Accounts(settings.accounts_path).apply(roster.read(settings.roster_path), {})
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pytest
 from gpuclass.exchange.identity import Identity
 from gpuclass.exchange.service import PREFIX, create_app
 from gpuclass.exchange.store import Store
-from tests.exchange.conftest import NOTEBOOK, SCOPE, Camp, HubDouble, prepare, running, tree, user
+from tests.exchange.conftest import NOTEBOOK, SCOPE, Camp, HubDouble, import_roster, prepare, running, tree, user
 
 pytestmark = pytest.mark.slow
 
@@ -95,16 +95,14 @@ def test_the_hub_is_asked_once_for_many_requests(tmp_path: Path) -> None:
         assert camp.hub.asked == 1
 
 
-def test_a_changed_roster_counts_at_once_and_a_broken_one_leaves_the_last(tmp_path: Path) -> None:
+def test_a_roster_counts_from_its_import_on_as_it_does_for_the_hub(tmp_path: Path) -> None:
     with running(tmp_path) as camp:
         roster = camp.settings.roster_path
         late = camp.by("latecomer")
-        assert late.get("api/assignments/camp").status_code == 403
         roster.write_text(roster.read_text() + "latecomer,늦은이,student,\n")
+        assert late.get("api/assignments/camp").status_code == 403
+        import_roster(camp.settings)
         assert late.get("api/assignments/camp").status_code == 200
-        roster.write_text("login,name\n")
-        assert late.get("api/assignments/camp").status_code == 200
-        assert "the one before it stays" in camp.log.read_text()
 
 
 # How much
