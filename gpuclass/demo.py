@@ -153,6 +153,7 @@ def run(folder: Path, *, once: bool) -> int:
     logins = folder / "logins.csv"
     try:
         with classroom.opened(settings, say, passwords=None if logins.exists() else logins) as supervisor:
+            stop.remember()
             say(f"The class is open on {settings.site.address}")
             accounts = read_accounts(logins)
             playing = day(settings, cast_of(accounts), references(settings), say)
@@ -162,7 +163,8 @@ def run(folder: Path, *, once: bool) -> int:
                 _show_way_in(console, settings, accounts)
                 supervisor.watch(lambda: bool(stop))
             say("Closing the class…")
-    except InterruptedDemoError:
+    except (InterruptedDemoError, KeyboardInterrupt):
+        say("Stopped.")
         return 130
     return 0 if outcome.as_expected else 1
 

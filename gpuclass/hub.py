@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def configure_spawner(c: Any, settings: Settings) -> None:
     c.ClassSpawner.notebook_dir = HOME
     c.ClassSpawner.disable_user_config = True  # a broken file in ~/.jupyter must not keep a student out
     c.ClassSpawner.default_url = "/lab"
-    c.ClassSpawner.start_timeout = int(settings.server.start_timeout)
-    c.ClassSpawner.http_timeout = int(settings.server.start_timeout)
+    c.ClassSpawner.start_timeout = math.ceil(settings.server.start_timeout)
+    c.ClassSpawner.http_timeout = math.ceil(settings.server.start_timeout)
     c.ClassSpawner.consecutive_failure_limit = 0  # a failed start is one student's trouble, not the hub's
     c.ClassSpawner.extra_host_config = {**host_config(settings), **network.dns(settings)}

@@ -227,17 +227,26 @@ def _listens(address: tuple[str, int]) -> bool:
 
 
 class StopSignal:
-    """Remembers SIGINT, SIGTERM and SIGHUP instead of dying of them, so that what was started can be stopped."""
+    """SIGINT, SIGTERM and SIGHUP: they interrupt what is being set up, so that it is undone; later they are remembered.
+
+    True once one came. A second SIGINT interrupts even then.
+    """
 
     def __init__(self) -> None:
         self.came = False
+        self._remembers = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._remember)
+            signal.signal(number, self._handle)
 
     def __bool__(self) -> bool:
         return self.came
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.came and number == signal.SIGINT:
+    def remember(self) -> None:
+        """From now on a signal is a wish to stop that somebody looks for."""
+        self._remembers = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._remembers or (self.came and number == signal.SIGINT):
+            self._remembers = True  # the next one must not interrupt the undoing
             raise KeyboardInterrupt
         self.came = True

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gpuclass import processes
-from gpuclass.processes import Process, ProcessError, Supervisor, as_service_user, service_user_may_read
+from gpuclass.processes import Process, ProcessError, StopSignal, Supervisor, as_service_user, service_user_may_read
 from gpuclass.settings import Settings
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -138,3 +139,28 @@ def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
     started = Started(settings, monkeypatch, failing)
     with pytest.raises(ProcessError, match=r"hub ended with 1\. Its log, .*hub\.log, ends with:\n  no such database"):
         started.supervisor.start()
+
+
+@pytest.fixture
+def stop() -> Iterator[StopSignal]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield StopSignal()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_while_the_class_opens_interrupts_so_that_it_is_undone(stop: StopSignal) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # while it is being undone
+    assert stop
+
+
+def test_a_signal_while_the_class_is_open_is_remembered_and_a_second_ctrl_c_interrupts(stop: StopSignal) -> None:
+    stop.remember()
+    assert not stop
+    signal.raise_signal(signal.SIGINT)
+    assert stop
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -26,6 +26,7 @@ def up(
     settings = load()
     stop = StopSignal()
     with classroom.opened(settings, typer.echo, passwords=passwords) as supervisor:
+        stop.remember()
         typer.echo(f"The class is open: {settings.site.address}. Ctrl-C closes it.")
         supervisor.watch(lambda: bool(stop))
         typer.echo("Closing the class…")
