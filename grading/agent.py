@@ -43,8 +43,9 @@ DRAIN_SECONDS = 0.5  # how long a cell waits for what its subprocesses printed
 PRIVATE_DESCRIPTORS = 100
 ESCAPE = 12  # bytes that JSON needs for one character at most
 
-# Taken before any student's code runs: replacing the names in builtins does not reach these.
+# Taken before any student's code runs: replacing the names in builtins, ast or asyncio does not reach these.
 _compile, _eval, _repr, _clock = compile, eval, repr, time.monotonic
+_Expr, _Expression, _run_coroutine = ast.Expr, ast.Expression, asyncio.run
 _TEST_FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
@@ -343,13 +344,13 @@ class Kernel:
         except SyntaxError:  # perhaps a magic
             changed = TransformerManager().transform_cell(source)
             tree = _compile(changed, name, "exec", _TEST_FLAGS | ast.PyCF_ONLY_AST)
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], _Expr) else None
         self._step(_compile(tree, name, "exec", _TEST_FLAGS))
-        return self._step(_compile(ast.Expression(last.value), name, "eval", _TEST_FLAGS)) if last else None
+        return self._step(_compile(_Expression(last.value), name, "eval", _TEST_FLAGS)) if last else None
 
     def _step(self, code: types.CodeType) -> object:
         value = _eval(code, self._namespace)
-        return asyncio.run(value) if code.co_flags & inspect.CO_COROUTINE else value
+        return _run_coroutine(value) if code.co_flags & inspect.CO_COROUTINE else value
 
 
 def _explain(error: BaseException) -> None:

@@ -144,6 +144,14 @@ def test_replacing_parts_of_ipython_gives_no_points(name: str, tmp_path: Path) -
     assert points_of(tested, 2.0) == 0.0
 
 
+def test_a_replaced_ast_module_gives_no_points(tmp_path: Path) -> None:
+    with local_sandbox(tmp_path) as sandbox:
+        sandbox.start({})
+        sandbox.run("import ast, asyncio\nast.Expr = type('Expr', (), {})\nast.Expression = asyncio.run = None")
+        assert points_of(sandbox.run("0.5", test=True), 2.0) == 0.5
+        assert points_of(sandbox.run("await asyncio.sleep(0)\n0.5", test=True), 2.0) == 0.5
+
+
 def test_printing_goes_where_it_was_printed_from(tmp_path: Path) -> None:
     source = "import os, sys\nprint('a')\nos.system('echo b; echo c >&2')\nprint('d', file=sys.stderr)"
     ran = played(tmp_path, source)[0]
