@@ -22,11 +22,12 @@ from pygments.lexers import PythonLexer
 from traitlets import Unicode, default
 from traitlets.config import Config
 
-from gpuclass.grader.markup import markdown, safe_html
+from gpuclass.grader.markup import EFFORT_LIMIT, effort, markdown, safe_html
 from gpuclass.grader.visible import without_hidden, without_marking_scheme
 from gpuclass.grader.words import Language, say
 
 _CODE = HtmlFormatter(nobackground=True)
+PAGE_EFFORT = 10 * EFFORT_LIMIT  # of all Markdown and HTML in one page; what comes after that is shown as text
 
 PAGE = """<!DOCTYPE html>
 <html lang="{{ language }}">
@@ -152,6 +153,7 @@ def page(nb: NotebookNode, grades: Mapping[str, Any], language: Language, config
         language: of the page's own words.
         config: names nbgrader's delimiters of hidden tests where they are not the usual ones.
     """
+    _lighten(nb)
     remarks = nb.metadata.get("gpuclass", {})
     cells = [_cell(cell, number, language, config) for number, cell in enumerate(nb.cells)]
     return _TEMPLATE.render(
@@ -166,6 +168,19 @@ def page(nb: NotebookNode, grades: Mapping[str, Any], language: Language, config
         words=lambda key: say(language, key),
         number=lambda value: f"{value:g}",
     )
+
+
+def _lighten(nb: NotebookNode) -> None:
+    """Leave as text what would make the whole page take too long."""
+    left = PAGE_EFFORT
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            left -= effort(cell.source)
+            cell.cell_type = "raw" if left < 0 else "markdown"
+        for output in cell.get("outputs", []):
+            left -= effort(output.get("data", {}).get("text/html", ""))
+            if left < 0:
+                output.get("data", {}).pop("text/html", None)
 
 
 def _cell(cell: NotebookNode, number: int, language: Language, config: Config | None) -> PageCell:
