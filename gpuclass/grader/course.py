@@ -92,6 +92,11 @@ class Course:
             notebooks = gradebook.find_assignment(assignment).notebooks
             return {each.name: self._template(each, assignment) for each in notebooks}
 
+    def given(self, assignment: str) -> list[str]:
+        """Paths of the files in the source version, which nbgrader copies over a submission's."""
+        folder = self.folder / "source" / assignment
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
     def _template(self, notebook: GradebookNotebook, assignment: str) -> Template:
         path = self.folder / "source" / assignment / f"{notebook.name}.ipynb"
         order: list[str] = []

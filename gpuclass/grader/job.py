@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from gpuclass.grader import sanitise
 from gpuclass.grader.course import Course, CourseError, write_cleaned
 from gpuclass.grader.sandbox import EngineError, Limits, Sandbox
-from gpuclass.grader.sanitise import Files, Quarantined, Template
+from gpuclass.grader.sanitise import Files, Quarantined
 from gpuclass.grader.words import say
 from gpuclass.settings import Language
 
@@ -69,7 +69,7 @@ def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Gr
     work = Path(tempfile.mkdtemp(prefix="gpuclass-grading-"))
     try:
         course.prepare(task.assignment)
-        notebooks, others, notes, quarantined = _cleaned(task, course.templates(task.assignment))
+        notebooks, others, notes, quarantined = _cleaned(task, course)
         received = datetime.fromisoformat(task.received) if task.received else None
         write_cleaned(work / task.student / task.assignment, notebooks, others, received)
         course.grade(task.assignment, task.student, work, opened, limits)
@@ -93,15 +93,14 @@ def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Gr
     )
 
 
-def _cleaned(
-    task: Task, templates: dict[str, Template]
-) -> tuple[dict[str, NotebookNode], dict[str, bytes], list[str], list[str]]:
+def _cleaned(task: Task, course: Course) -> tuple[dict[str, NotebookNode], dict[str, bytes], list[str], list[str]]:
     """Every notebook of the assignment, rebuilt or withheld; what goes beside them; remarks; who is quarantined."""
+    templates = course.templates(task.assignment)
     notebooks: dict[str, NotebookNode] = {}
     notes: list[str] = []
     quarantined: list[str] = []
     try:
-        files = sanitise.read(Path(task.submission), list(templates))
+        files = sanitise.read(Path(task.submission), list(templates), course.given(task.assignment))
     except Quarantined as error:
         reason = error.reason(task.language)
         return (

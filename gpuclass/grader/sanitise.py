@@ -33,6 +33,7 @@ FOLDER_DEPTH = 8
 CELLS_LIMIT = 2000
 CELL_LIMIT = 2**20  # characters of one cell
 NAME_LIMIT = 200  # characters of a path
+TIMESTAMP = "timestamp.txt"  # nbgrader's file for the time of submission; ours comes from the server
 
 # Data and helper modules; nothing that a browser would run if somebody opened it.
 _CODE_AND_TEXT = {".py", ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml"}
@@ -115,12 +116,13 @@ class _Cell:
     known: SourceCell | None = None
 
 
-def read(folder: Path, notebooks: Collection[str]) -> Files:
+def read(folder: Path, notebooks: Collection[str], given: Collection[str] = ()) -> Files:
     """The files of a submission.
 
     Args:
         folder: where they lie; anybody may have put anything there.
         notebooks: names (without .ipynb) that the assignment has.
+        given: paths of the files that the instructor put beside them; none of a student's stands in their way.
 
     Raises:
         Quarantined: links, devices, too many or too large files, or two files for one notebook.
@@ -129,13 +131,16 @@ def read(folder: Path, notebooks: Collection[str]) -> Files:
     others: dict[str, bytes] = {}
     left_out: list[str] = []
     total = 0
+    places = [PurePosixPath(path) for path in (*given, *(f"{name}.ipynb" for name in notebooks), TIMESTAMP)]
     for number, (path, full) in enumerate(_walk(folder, PurePosixPath())):
         if number >= FILES_LIMIT:
             raise Quarantined("too-many-files", limit=FILES_LIMIT)
         name = path.name
         notebook = _notebook_name(path, notebooks)
-        if notebook is None and (path.suffix.lower() not in SUFFIXES or name == "timestamp.txt" or not _plain(path)):
-            if name != "timestamp.txt":
+        if notebook is None and (
+            path.suffix.lower() not in SUFFIXES or name == TIMESTAMP or not _plain(path) or _obstructs(path, places)
+        ):
+            if name != TIMESTAMP:
                 left_out.append(_printable(str(path)))
             continue
         data = _read_file(full, path)
@@ -223,6 +228,11 @@ def _notebook_name(path: PurePosixPath, notebooks: Collection[str]) -> str | Non
     return next((known for known in notebooks if unicodedata.normalize("NFC", known) == name), None)
 
 
+def _obstructs(path: PurePosixPath, places: Collection[PurePosixPath]) -> bool:
+    """Whether a file is where ``places`` need a folder, or in a folder where they need a file."""
+    return any(place != path and (place in path.parents or path in place.parents) for place in places)
+
+
 def _plain(path: PurePosixPath) -> bool:
     text = str(path)
     return text.isprintable() and len(text) <= NAME_LIMIT and "\\" not in text
@@ -266,7 +276,7 @@ def _parse_cell(raw: object, notebook: str, number: int) -> _Cell:
     cell.grade_id = grade_id if isinstance(grade_id, str) else None
     attachments = raw.get("attachments")
     if cell.cell_type == "markdown" and isinstance(attachments, dict):
-        cell.attachments = {name: kept for name, kinds in attachments.items() if (kept := _images(kinds))}
+        cell.attachments = {_clean(name): kept for name, kinds in attachments.items() if (kept := _images(kinds))}
     return cell
 
 

@@ -12,6 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
+from gpuclass.grader.course import Course
 from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
@@ -35,8 +36,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A course folder in which the assignment is in the gradebook."""
     folder = tmp_path_factory.mktemp("prepared")
     write(folder / "source" / "ps1", source_version())
-    from gpuclass.grader.course import Course
-
     Course(folder, "camp", "en").prepare("ps1")
     return folder
 
@@ -233,3 +232,12 @@ def test_what_root_graded_belongs_to_the_courses_owner(course: Path) -> None:
     (course / "autograded").mkdir()
     give_to_owner(course)
     assert {path.lstat().st_uid for path in course.rglob("*")} == {1000}
+
+
+def test_a_folder_called_like_the_notebook_is_no_notebook(grade_it: GradeIt, tmp_path: Path) -> None:
+    folder = tmp_path / "submissions" / "kim" / "ps1.ipynb"
+    folder.mkdir(parents=True)
+    (folder / "x.py").write_text("")
+    graded = grade_it(None)
+    assert (graded.status, graded.score) == ("graded", 0.0)
+    assert "not submitted" in graded.reason

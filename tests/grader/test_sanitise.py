@@ -327,3 +327,26 @@ def test_a_submission_folder_that_is_a_link_is_put_aside(tmp_path: Path) -> None
     (tmp_path / "kim").symlink_to(tmp_path / "lee")
     with pytest.raises(Quarantined, match="link"):
         read(tmp_path / "kim", ["ps1"])
+
+
+@pytest.mark.parametrize("name", ["ps1.ipynb/x.py", "timestamp.txt/x.py", "data.csv/x.py", "tables.txt"])
+def test_a_file_where_the_assignment_needs_a_folder_or_the_other_way_round_is_left_out(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("x")
+    (tmp_path / "own.py").write_text("x")
+    files = read(tmp_path, ["ps1"], ["data.csv", "tables.txt/one.csv"])
+    assert (files.others, files.left_out) == ({"own.py": b"x"}, (name,))
+
+
+def test_a_file_in_the_instructors_place_is_read_and_later_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("x")
+    assert read(tmp_path, ["ps1"], ["data.csv"]).others == {"data.csv": b"x"}
+
+
+def test_an_attachment_whose_name_is_no_unicode_can_be_written() -> None:
+    nb = solved(lambda nb: nb.cells[0].update(attachments={"\ud800.png": {"image/png": "aGVsbG8="}}))
+    made, _ = rebuilt(json.dumps(nb).encode())
+    assert made.cells[0].attachments == {"?.png": {"image/png": "aGVsbG8="}}
+    nbformat.writes(made).encode("utf-8")
