@@ -32,6 +32,7 @@ from gpuclass import ROOT
 from gpuclass.grader.execute import OpenSandbox
 from gpuclass.grader.sandbox import Limits
 from gpuclass.grader.sanitise import SourceCell, Template
+from gpuclass.grader.visible import without_hidden, without_marking_scheme
 from gpuclass.settings import Language
 
 CONFIGURATION = ROOT / "grading" / "nbgrader_config.py"
@@ -113,7 +114,7 @@ class Course:
             SourceCell(
                 grade_id=cell.name,
                 cell_type=cell.cell_type,
-                source=cell.source,
+                source=cell.source if cell.locked else without_marking_scheme(without_hidden(cell.source)),
                 locked=bool(cell.locked),
                 grade=cell.name in graded,
                 solution=cell.name in solutions,

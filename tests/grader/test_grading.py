@@ -17,7 +17,7 @@ from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
 from tests.grader.agents import LIMITS, local_sandbox
-from tests.grader.courses import RIGHT, by_id, cell, released, solved, source_version, write
+from tests.grader.courses import RIGHT, by_id, cell, notebook, released, solved, source_version, write
 
 pytestmark = [
     pytest.mark.slow,
@@ -232,6 +232,31 @@ def test_what_root_graded_belongs_to_the_courses_owner(course: Path) -> None:
     (course / "autograded").mkdir()
     give_to_owner(course)
     assert {path.lstat().st_uid for path in course.rglob("*")} == {1000}
+
+
+def test_what_only_graders_read_stays_hidden_when_a_cell_is_put_back(course: Path, tmp_path: Path) -> None:
+    hidden = "### BEGIN HIDDEN TESTS\nassert x == 1, 'hidden'\n### END HIDDEN TESTS"
+    manual = f"### BEGIN SOLUTION\nx = 1\n### END SOLUTION\n{hidden}"
+    source = notebook(
+        cell("code", manual, "manual", grade=True, solution=True, points=3),
+        cell(
+            "markdown",
+            "Do.\n=== BEGIN MARK SCHEME ===\nscheme\n=== END MARK SCHEME ===",
+            "task",
+            task=True,
+            locked=True,
+            points=1,
+        ),
+    )
+    write(course / "source" / "ps2", source, "ps2")
+    for student, sent in (("nothing", "{}"), ("deleted", notebook()), ("broken", "{")):
+        folder = write(tmp_path / student, sent, "other" if student == "nothing" else "ps2")
+        task = Task(str(course), "camp", "en", "ps2", student, str(folder))
+        graded = grade(task, lambda: local_sandbox(tmp_path / "sandbox"), LIMITS)
+        assert graded.max_score == 4
+        text = Path(graded.feedback["ps2.html"]).read_text(encoding="utf-8")
+        assert "hidden" not in text
+        assert "scheme" not in text
 
 
 def test_a_folder_called_like_the_notebook_is_no_notebook(grade_it: GradeIt, tmp_path: Path) -> None:
