@@ -10,6 +10,7 @@ import functools
 import glob
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from gpuclass.settings import Language
 
 CONFIGURATION = ROOT / "grading" / "nbgrader_config.py"
 LOCK_FILE = ".grading.lock"
+_RAISED = re.compile(r"[\w.]+: ")  # the line of a traceback that says what was raised; a long message follows it
 
 
 class CourseError(Exception):
@@ -234,14 +236,14 @@ def write_cleaned(
 
 @contextmanager
 def _errors_of(log: logging.Logger) -> Iterator[list[str]]:
-    """The last line of each error that ``log`` gets meanwhile; nbgrader's own exception only points to the log."""
+    """What each error that ``log`` gets meanwhile says; nbgrader's own exception only points to the log."""
     said: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             lines = record.getMessage().strip().splitlines()
             if lines and "error processing assignment" not in lines[0]:
-                said.append(lines[-1])
+                said.append(next((line for line in reversed(lines) if _RAISED.match(line)), lines[-1]))
 
     listener = Listener(level=logging.ERROR)
     log.addHandler(listener)

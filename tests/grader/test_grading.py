@@ -12,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
-from gpuclass.grader.course import Course
+from gpuclass.grader.course import Course, CourseError
 from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
@@ -266,3 +266,11 @@ def test_a_folder_called_like_the_notebook_is_no_notebook(grade_it: GradeIt, tmp
     graded = grade_it(None)
     assert (graded.status, graded.score) == ("graded", 0.0)
     assert "not submitted" in graded.reason
+
+
+def test_a_source_version_that_nbgrader_refuses_is_refused_with_its_words(tmp_path: Path) -> None:
+    source = source_version()
+    by_id(source, "test-add").metadata.nbgrader.points = "3"
+    write(tmp_path / "source" / "ps1", source)
+    with pytest.raises(CourseError, match="'3' is not of type 'number'"):
+        Course(tmp_path, "camp", "en").prepare("ps1")
