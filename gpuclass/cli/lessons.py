@@ -67,6 +67,8 @@ def grade(
 
     Exit code 0 when all were graded or quarantined, 1 when something failed, 2 when the arguments cannot be used.
     """
+    import signal
+    import sys
     from functools import partial
     from tempfile import TemporaryDirectory
 
@@ -82,6 +84,7 @@ def grade(
     except NoSettingsError:
         settings = None
     limits = settings.grading if settings else GradingSection.model_validate({})
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: no sandbox stays behind
     with TemporaryDirectory(prefix="gpuclass-grade-") as scratch:
         plan = grades.plan(assignment, submissions or [], settings, Path(scratch))
         image = limits.image or images.build(["grader"], say=partial(typer.echo, err=True))["grader"]

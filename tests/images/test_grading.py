@@ -192,3 +192,30 @@ def test_the_courses_own_submissions_are_graded_again_by_name(store: tuple[Setti
         wait_for(lambda: exchange.standing(settings.course, "kim")[0].state == "done", settings)
     found = rows(gpuclass("grade", "ps1", "--json", settings=settings, folder=tmp_path))
     assert {name: row["cells"] for name, row in found.items()} == {"kim": FULL}
+
+
+def test_a_terminated_command_leaves_no_sandbox_behind(built: dict[str, str], tmp_path: Path) -> None:
+    source = write(tmp_path / "ps1", source_version())
+    endless = write(tmp_path / "kim", solved(add="while True: pass"))
+    command = [sys.executable, "-m", "gpuclass", "grade", str(source), str(endless), "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    client = connect()
+
+    def sandboxes() -> list[Any]:
+        for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+            labels.update(f"{LABEL}=grade#{child}" for child in children.read_text().split())
+        return [each for label in labels for each in client.containers.list(all=True, filters={"label": label})]
+
+    labels: set[str] = set()
+    try:
+        end = time.monotonic() + 60.0
+        while not sandboxes():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+        assert not [each for label in labels for each in client.containers.list(all=True, filters={"label": label})]
+    finally:
+        process.kill()
+        process.wait()
+        client.close()
