@@ -97,7 +97,7 @@ def run_as_service_user(settings: Settings, *arguments: str) -> None:
         (str(BIN / "python"), "-m", "gpuclass", *arguments),
         caller_uid=os.geteuid(),
         docker_gid=None,
-        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable)),
+        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable), settings.data.parent),
     )
     done = subprocess.run(command, env=environment(settings, {}), cwd=settings.data)  # noqa: S603  # own program
     if done.returncode:

@@ -306,7 +306,7 @@ def _run(command: list[str], say: Say) -> None:
 # The Engine's builder
 
 
-_MILESTONE = re.compile(r"Step \d|  Downloading .*\((?:\d{3,}\.\d|\d{3,}) MB\)|Installing collected")
+_MILESTONE = re.compile(r"Step \d|  Downloading .*\((?:\d{3,}(?:\.\d+)? M|[\d.]+ G)B\)|Installing collected")
 
 
 def _build(client: docker.DockerClient, name: str, tag: str, parent: str, archive: bytes, say: Say) -> None:

@@ -90,7 +90,7 @@ def as_service_user(
         argv: the program.
         caller_uid: who calls; rights can be dropped only as root.
         docker_gid: the group that may use the engine's socket, for the processes that need it.
-        may_read_checkout: whether the service user can read the checkout and its Python. Below a home that is closed
+        may_read_checkout: whether it can reach checkout, Python and data folder. Below a home that is closed
             to others it cannot; then it keeps the one capability of reading and searching, and nothing else.
     """
     drop: tuple[str, ...] = ()
@@ -105,23 +105,25 @@ def as_service_user(
             f"--ambient-caps={caps}",
             f"--bounding-set={caps}",
             "--no-new-privs",
+            # access(2), which git uses, takes a user's capabilities for nothing unless this bit is set
+            *(() if may_read_checkout else ("--securebits=+no_setuid_fixup",)),
         )
     return ("setpriv", "--pdeathsig=TERM", *drop, "--", *argv)
 
 
 def service_user_may_read(*paths: Path) -> bool:
-    """Whether everyone may enter all folders above these paths and the paths themselves."""
+    """Whether everyone may read these paths and enter all folders above them."""
     above = {folder for path in paths for folder in (path, path.resolve(), *path.parents, *path.resolve().parents)}
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in above)
 
 
-def wrapped(process: Process, docker_gid: int) -> tuple[str, ...]:
+def wrapped(process: Process, docker_gid: int, data: Path) -> tuple[str, ...]:
     """The process's command as started on this machine."""
     return as_service_user(
         process.argv,
         caller_uid=os.geteuid(),
         docker_gid=docker_gid if process.talks_to_docker else None,
-        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable)),
+        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable), data.parent),
     )
 
 
@@ -192,7 +194,7 @@ class Supervisor:
         self._started[process.name] = time.monotonic()
         with self._log(process.name) as log:
             self._running[process.name] = subprocess.Popen(  # noqa: S603  # commands from processes(), no shell
-                wrapped(process, self._docker_gid),
+                wrapped(process, self._docker_gid, self._settings.data),
                 cwd=self._settings.data,
                 env=environment(self._settings, process.environment),
                 stdin=subprocess.DEVNULL,

@@ -40,12 +40,22 @@ def install(say: Callable[[str], None] = print) -> None:
     PREFIX.mkdir(exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(LOCK / name, PREFIX / name)
-    npm = [str(NODE), str(NPM), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    npm = [
+        str(NODE),
+        "--use-system-ca",
+        str(NPM),
+        "ci",
+        "--fetch-retries=1",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+    ]
     done = subprocess.run(npm, cwd=PREFIX, capture_output=True, text=True)  # noqa: S603  # own program, no shell
     if done.returncode:
         raise ProxyError(
-            "npm could not install configurable-http-proxy; is the npm registry, or a mirror of it set with "
-            f"`npm config set registry`, reachable?\n{done.stderr.strip()[-800:]}"
+            "npm could not install configurable-http-proxy. Is the npm registry reachable? A mirror is named in ~/.npmrc "
+            "(registry=…); a certificate that your network puts in front of it goes into "
+            f"/usr/local/share/ca-certificates (then update-ca-certificates).\n{done.stderr.strip()[-800:]}"
         )
     _STAMP.write_text(lock)
 

@@ -12,7 +12,7 @@ import pytest
 
 from gpuclass import processes
 from gpuclass.processes import Process, ProcessError, StopSignal, Supervisor, as_service_user, service_user_may_read
-from gpuclass.settings import Settings
+from gpuclass.settings import SERVICE_UID, Settings
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -34,6 +34,7 @@ def test_a_process_that_does_not_need_the_engine_is_in_no_group() -> None:
 def test_below_a_closed_home_a_process_may_read_but_not_write_what_is_not_its_own() -> None:
     command = as_service_user(["hub"], caller_uid=0, docker_gid=None, may_read_checkout=False)
     assert "--bounding-set=-all,+dac_read_search" in command
+    assert "--securebits=+no_setuid_fixup" in command
 
 
 def test_without_root_there_is_nothing_to_drop() -> None:
@@ -57,6 +58,22 @@ def test_dropped_rights_are_really_gone(readable: bool, capabilities: str) -> No
     assert status["Groups"].split() == []
     assert status["NoNewPrivs"] == "1"
     assert (status["CapEff"], status["CapBnd"]) == (capabilities, capabilities)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rights can be dropped only as root")
+def test_git_works_in_the_data_folder_below_a_closed_home(tmp_path: Path) -> None:
+    data = tmp_path / "closed" / "data"
+    data.mkdir(parents=True)
+    os.chown(data, SERVICE_UID, SERVICE_UID)
+    (tmp_path / "closed").chmod(0o700)
+    init = ["git", "init", "--bare", str(data / "release.git")]
+    command = as_service_user(init, caller_uid=0, docker_gid=None, may_read_checkout=False)
+    done = subprocess.run(command, cwd=data, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    write = as_service_user(
+        ["touch", str(tmp_path / "closed" / "x")], caller_uid=0, docker_gid=None, may_read_checkout=False
+    )
+    assert subprocess.run(write, capture_output=True).returncode != 0
 
 
 def test_a_closed_folder_above_is_seen(tmp_path: Path) -> None:
@@ -92,7 +109,7 @@ class Started:
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch, *chosen: Process) -> None:
         monkeypatch.setattr(processes, "processes", lambda _: chosen)
-        monkeypatch.setattr(processes, "wrapped", lambda process, _: process.argv)
+        monkeypatch.setattr(processes, "wrapped", lambda process, *_: process.argv)
         self.said: list[str] = []
         self.supervisor = Supervisor(settings, docker_gid=0, say=self.said.append)
 

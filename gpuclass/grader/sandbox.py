@@ -198,6 +198,7 @@ class ContainerChannel:
         if self._container is not None:
             remove(self._container)
         if self._attached is not None:
+            self._attached._response.close()  # before its socket, or Python 3.13 complains when it is collected
             self._socket.close()
             self._attached.close()
 

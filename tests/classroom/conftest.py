@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 import pytest
+from docker.models.containers import Container
 
 from gpuclass.rehearsal import Visitor
 from gpuclass.settings import Settings, load
@@ -67,12 +70,9 @@ class OpenClass:
         for path in sorted((self.settings.data / "log").glob("*.log")):
             lines = path.read_text(errors="replace").splitlines()[-60:]
             parts.append(f"--- {path.name}\n" + "\n".join(lines))
-        listed = subprocess.run(
-            ["docker", "ps", "-aq", "--filter", "label=gpuclass.class=citest"], capture_output=True, text=True
-        )
-        for container in listed.stdout.split():
-            log = subprocess.run(["docker", "logs", "--tail", "40", container], capture_output=True, text=True)
-            parts.append(f"--- container {container}\n{log.stdout}{log.stderr}")
+        for container in containers():
+            log = container.logs(tail=40).decode(errors="replace")
+            parts.append(f"--- container {container.name}\n{log}")
         return "\n".join(parts)
 
 
@@ -121,10 +121,17 @@ def _nothing_stays_behind(settings: Settings) -> None:
     def said(*command: str) -> str:
         return subprocess.run(command, capture_output=True, text=True).stdout
 
-    assert not said("docker", "ps", "-aq", "--filter", "label=gpuclass.class=citest")
-    assert settings.network_name not in said("docker", "network", "ls", "--format", "{{.Name}}")
+    with closing(docker.from_env()) as client:
+        assert settings.network_name not in [network.name for network in client.networks.list()]
+    assert containers() == []
     assert "citest" not in said("nft", "list", "tables")
     assert str(settings.site.hub_port) not in said("pgrep", "-af", "configurable-http-proxy")
+
+
+def containers() -> list[Container]:
+    """The class's containers, running or not."""
+    with closing(docker.from_env()) as client:
+        return client.containers.list(all=True, filters={"label": "gpuclass.class=citest"})
 
 
 @pytest.fixture(autouse=True)

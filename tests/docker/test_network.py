@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -396,7 +396,9 @@ def own(tmp_path: Path, host: Host) -> Iterator[Callable[[Literal["off", "open"]
 
 def left_of(settings: Settings) -> list[str]:
     """Every trace of the class on this machine."""
-    everything = sh("nft", "list", "ruleset") + sh("ip", "link") + sh("docker", "network", "ls") + sh("iptables-save")
+    with closing(docker.from_env()) as client:
+        networks = "".join(f"{network.name}\n" for network in client.networks.list())
+    everything = sh("nft", "list", "ruleset") + sh("ip", "link") + networks + sh("iptables-save")
     names = (firewall.table_name(settings), settings.network_name, str(settings.network.subnet))
     return [line for line in everything.splitlines() if any(name in line for name in names)]
 
