@@ -53,8 +53,8 @@ def install(say: Callable[[str], None] = print) -> None:
     done = subprocess.run(npm, cwd=PREFIX, capture_output=True, text=True)  # noqa: S603  # own program, no shell
     if done.returncode:
         raise ProxyError(
-            "npm could not install configurable-http-proxy. Is the npm registry reachable? A mirror is named in ~/.npmrc "
-            "(registry=…); a certificate that your network puts in front of it goes into "
+            "npm could not install configurable-http-proxy. Is the npm registry reachable? A mirror is named in "
+            "~/.npmrc (registry=…); a certificate that your network puts in front of it goes into "
             f"/usr/local/share/ca-certificates (then update-ca-certificates).\n{done.stderr.strip()[-800:]}"
         )
     _STAMP.write_text(lock)
