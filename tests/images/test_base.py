@@ -72,7 +72,7 @@ def test_a_package_index_does_not_stay_in_an_images_history(engine: docker.Docke
     """
     tag, secret = "gpuclass-test-history:latest", "https://name:password@mirror.example/simple"
     arguments = {"PIP_INDEX_URL": secret}
-    engine.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, buildargs=arguments, nocache=True)
+    engine.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, buildargs=arguments, nocache=True, rm=True)
     try:
         before = engine.images.get(tag)
         assert secret in str(before.history()), "the builder wrote it down, or there is nothing to test"
