@@ -1,1 +1,1 @@
-"""Tests on one open class, which is closed again after the last of them: a package, so that a fixture can be its own."""
+"""Tests on one open class. A package, so that the fixture ends, and the class closes, after the last of them."""
