@@ -13,7 +13,7 @@ demo: venv ## Set everything up and play a class day in ./var; Ctrl-C ends it. O
 	@$(BIN)/gpuclass demo $(if $(ONCE),--once)
 
 test: venv ## Set everything up and run all tests
-	@trap '$(BIN)/gpuclass engine release' EXIT && $(BIN)/gpuclass setup --tests && $(MAKE) --no-print-directory lint && $(BIN)/pytest
+	@trap '$(BIN)/gpuclass engine release --hold $$$$' EXIT && $(BIN)/gpuclass setup --tests --hold $$$$ && $(MAKE) --no-print-directory lint && $(BIN)/pytest
 
 check: venv lint ## Static checks and the quick tests, without Docker; under a minute
 	@$(BIN)/pytest -q -m 'not slow and not docker and not images and not browser'

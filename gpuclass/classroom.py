@@ -55,17 +55,18 @@ def check(settings: Settings) -> None:
     authenticator_class(settings)
 
 
-def set_up(say: Say = print, *, tests: bool = False) -> None:
+def set_up(say: Say = print, *, tests: bool = False, holder: int | None = None) -> None:
     """Have everything that is not Python: the engine, Debian packages, the proxy, the images.
 
     Args:
         say: is told each step.
         tests: also what only the tests need.
+        holder: process that the engine is started for; without it this one.
 
     Raises:
         PlainError: a step failed; the text says what to do.
     """
-    engine.ensure(say, packages=(*HOST_PACKAGES, *(TEST_PACKAGES if tests else ())))
+    engine.ensure(say, packages=(*HOST_PACKAGES, *(TEST_PACKAGES if tests else ())), holder=holder)
     proxy.install(say)
     images.build(say=say)
 

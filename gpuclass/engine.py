@@ -242,11 +242,17 @@ class Engine:
 
 
 def ensure(
-    say: Say = print, *, packages: Collection[str] = (), machine: Machine | None = None, state: Path = STATE
+    say: Say = print,
+    *,
+    packages: Collection[str] = (),
+    machine: Machine | None = None,
+    state: Path = STATE,
+    holder: int | None = None,
 ) -> Engine:
     """Have Docker Engine answer on this machine, and these Debian packages installed.
 
-    Where we start the engine, `release` stops it again, when the last process that called this has called that.
+    Where we start the engine, `release` stops it again, when the last process that called this has called that. A
+    command that ends at once calls it for another process, ``holder``, such as the shell that runs several of them.
 
     Raises:
         EngineError: it cannot be had; the text says why and what to do.
@@ -270,16 +276,18 @@ def ensure(
     version = _answer(machine, state)
     ours = (state / STARTED).exists()
     if ours and found.root:
-        (state / str(os.getpid())).touch()
+        (state / str(holder or os.getpid())).touch()
     return Engine(version=version, ours=ours)
 
 
-def release(say: Say = print, *, machine: Machine | None = None, state: Path = STATE) -> None:
+def release(
+    say: Say = print, *, machine: Machine | None = None, state: Path = STATE, holder: int | None = None
+) -> None:
     """Stop the engine if we started it and nobody needs it any more; leave every other engine alone."""
     machine = machine or Machine()
     if not (state / STARTED).exists():
         return
-    (state / str(os.getpid())).unlink(missing_ok=True)
+    (state / str(holder or os.getpid())).unlink(missing_ok=True)
     users = [path.name for path in state.iterdir() if path.name.isdigit() and machine.alive(int(path.name))]
     if users:
         say(f"Docker Engine stays: process {', '.join(users)} uses it.")

@@ -142,6 +142,18 @@ def test_a_second_process_that_uses_our_engine_keeps_it(state: Path) -> None:
     assert machine.done[-1] == "stop daemon 77"
 
 
+def test_an_engine_started_for_a_shell_stays_while_its_commands_come_and_go(state: Path) -> None:
+    machine = FakeMachine(BARE)
+    machine.processes = {4711}
+    ensure(machine=machine, state=state, holder=4711)
+    machine.found = READY
+    ensure(machine=machine, state=state)
+    release(machine=machine, state=state)
+    assert machine.answers
+    release(machine=machine, state=state, holder=4711)
+    assert not machine.answers
+
+
 def test_an_engine_in_which_somebodys_container_runs_stays(state: Path) -> None:
     machine = FakeMachine(STOPPED)
     ensure(machine=machine, state=state)

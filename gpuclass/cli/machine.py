@@ -12,11 +12,14 @@ app = typer.Typer()
 @app.command()
 def setup(
     tests: Annotated[bool, typer.Option("--tests", help="Also what only the tests need, such as Chromium.")] = False,
+    hold: Annotated[
+        int | None, typer.Option(help="Keep the engine for this process, until it ends or releases.")
+    ] = None,
 ) -> None:
     """Have everything that is not Python: Docker Engine, Debian packages, the proxy, the images (root)."""
     from gpuclass import classroom
 
-    classroom.set_up(typer.echo, tests=tests)
+    classroom.set_up(typer.echo, tests=tests, holder=hold)
 
 
 engine_app = typer.Typer(help="Docker Engine on this machine.", no_args_is_help=True)
@@ -24,11 +27,13 @@ app.add_typer(engine_app, name="engine")
 
 
 @engine_app.command("release")
-def engine_release() -> None:
+def engine_release(
+    hold: Annotated[int | None, typer.Option(help="The process it was kept for by `setup --hold`.")] = None,
+) -> None:
     """Stop Docker Engine if gpuclass started it and nobody uses it; leave any other engine alone."""
     from gpuclass import engine
 
-    engine.release(typer.echo)
+    engine.release(typer.echo, holder=hold)
 
 
 images_app = typer.Typer(help="The images: what is built from what; `build` builds what is missing.")
