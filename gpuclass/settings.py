@@ -1,4 +1,4 @@
-"""class.toml and the environment as one frozen, strict model. The only reader of the environment.
+"""class.toml and the environment as one frozen, strict model. Nothing else on the host takes a setting from it.
 
 The folder that holds class.toml is the *data folder*: everything that must be backed up lies under it.
 """
