@@ -8,8 +8,11 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gpuclass.errors import UsageError
+from gpuclass.gpus.model import Mode
 from gpuclass.units import Duration, Size
 
 CONFIG_VARIABLE = "GPUCLASS_CONFIG"
@@ -76,6 +80,17 @@ def _site_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _lesson(text: object) -> tuple[datetime, datetime]:
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)-(\d\d:\d\d)", text)):
+        day, begin, end = found.groups()
+        with suppress(ValueError):
+            lesson = tuple(datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M") for time in (begin, end))  # noqa: DTZ007  # wall-clock times of class.timezone, see Settings.in_lesson
+            if lesson[0] < lesson[1]:
+                return lesson[0], lesson[1]
+    raise ValueError('is not a lesson; write for example "2026-12-01 09:00-12:30"')
+
+
+Lesson = Annotated[tuple[datetime, datetime], BeforeValidator(_lesson)]
 Network = Annotated[ipaddress.IPv4Network, BeforeValidator(_network)]
 Address = Annotated[ipaddress.IPv4Address, BeforeValidator(_address)]
 Resolver = Annotated[ipaddress.IPv4Address, BeforeValidator(_resolver)]
@@ -100,6 +115,12 @@ class ClassSection(Section):
     language: Language = Field("ko", description="Language of what students and teachers read: `ko` or `en`.")
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "Asia/Seoul", description="Zone in which deadlines and times are shown. Times are stored in UTC."
+    )
+    lessons: tuple[Lesson, ...] = Field(
+        (),
+        strict=False,
+        description="When lessons are, in that zone: `2026-12-01 09:00-12:30`. During one no GPU seat is taken from "
+        "anybody for being idle.",
     )
 
 
@@ -238,6 +259,63 @@ class GradingSection(Section):
     )
 
 
+class GpuSection(Section):
+    """How GPUs are divided into seats, and who may have one."""
+
+    mode: Mode = Field(
+        Mode.OFF,
+        strict=False,
+        description="`off`: no GPUs. `exclusive`: a whole GPU for each seat. `mig`: each MIG instance is a seat. "
+        "`shared`: several seats on a GPU, memory limited by agreement and a watchdog. `mps`: several seats, memory "
+        "limited by the driver, but one seat's fatal error ends all of that GPU.",
+    )
+    seats_per_gpu: int = Field(4, ge=1, le=48, description="Seats on each GPU, in `shared` and `mps`.")
+    headroom: Size = Field(
+        "1G",
+        validate_default=True,
+        description="Memory of each GPU that is given to no seat, in `shared` and `mps`; drivers need some.",
+    )
+    devices: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="UUIDs or indices of the GPUs or MIG instances that this class may use; empty for all.",
+    )
+    reserved: int = Field(0, ge=0, description="Seats that only instructors may take.")
+    seats: dict[str, int] = Field(
+        {},
+        description="Larger seats, counted in ordinary ones: by role (`instructor = 2`), for everybody in a team "
+        "(`team = 2`), or for one team by its name. The largest that fits a person counts.",
+    )
+    over: Duration = Field(
+        "20s",
+        validate_default=True,
+        description="In `shared`: how long a seat may stay over its memory after the warning before its cells are "
+        "interrupted, and as long again before its kernels are restarted.",
+    )
+    idle: Duration = Field(
+        "30m",
+        validate_default=True,
+        description="Outside lessons a seat that was idle so long is given back; its holder is warned five minutes "
+        "before. During a lesson, and where `class.lessons` is empty, never.",
+    )
+    wait: Duration = Field(
+        "3m",
+        validate_default=True,
+        description="How long somebody's place in the queue, or their seat after the hub's restart, is kept for them.",
+    )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> GpuSection:
+        for who, size in self.seats.items():
+            if size < 1:
+                raise ValueError(f"seats.{who}: must be at least 1")
+            if size > 1 and self.mode is Mode.EXCLUSIVE:
+                raise ValueError(f"seats.{who}: in mode exclusive every seat is one whole GPU, so only 1 is possible")
+            if self.mode in (Mode.SHARED, Mode.MPS) and size > self.seats_per_gpu:
+                raise ValueError(f"seats.{who}: one GPU has only {self.seats_per_gpu} seats (seats_per_gpu)")
+        return self
+
+
 class Settings(Section):
     """One class, as class.toml describes it."""
 
@@ -250,6 +328,7 @@ class Settings(Section):
     curriculum: CurriculumSection = CurriculumSection()  # type: ignore[call-arg]
     exchange: ExchangeSection = ExchangeSection()  # type: ignore[call-arg]
     grading: GradingSection = GradingSection()  # type: ignore[call-arg]
+    gpu: GpuSection = GpuSection()  # type: ignore[call-arg]
 
     @property
     def course(self) -> str:
@@ -295,6 +374,26 @@ class Settings(Section):
     def datasets(self) -> Path | None:
         """Folder mounted read-only in every container; None for none."""
         return self.data / self.curriculum.datasets if self.curriculum.datasets else None
+
+    @property
+    def gpus_folder(self) -> Path:
+        """The ledger of seats, what the watch sees of the GPUs, and notices to the holders of seats."""
+        return self.data / "gpus"
+
+    @property
+    def ledger_path(self) -> Path:
+        """Who holds which seat, who waits, and who had how much; SQLite."""
+        return self.gpus_folder / "ledger.sqlite"
+
+    def notices(self, login: str) -> Path:
+        """Folder with what the holder of a seat is told, mounted read-only in their container."""
+        return self.gpus_folder / "notices" / login
+
+    def in_lesson(self, moment: float) -> bool:
+        """Whether a lesson is on at this moment (seconds since the epoch). Without a timetable there always is one."""
+        lessons = self.class_.lessons
+        here = datetime.fromtimestamp(moment, UTC).astimezone(ZoneInfo(self.class_.timezone)).replace(tzinfo=None)
+        return not lessons or any(begin <= here < end for begin, end in lessons)
 
     @property
     def secrets(self) -> Path:

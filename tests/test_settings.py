@@ -1,6 +1,7 @@
 """class.toml: what is accepted, and how each mistake is named."""
 
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from gpuclass import ROOT
 from gpuclass.settings import CONFIG_VARIABLE, Settings, SettingsError, load, sections
+from tests.conftest import MakeSettings
 
 CLASS = '[class]\nname = "camp"\ntitle = "Camp"\n'
 
@@ -175,3 +177,39 @@ def test_every_key_says_what_it_is_for() -> None:
     assert silent == []
     assert all(section.__doc__ for section in sections().values())
     assert set(sections()) == {alias.alias or name for name, alias in Settings.model_fields.items()} - {"path"}
+
+
+def test_a_lesson_is_a_span_of_wall_clock_time_in_the_class_s_zone(make_settings: MakeSettings) -> None:
+    settings = make_settings('lessons = ["2026-12-01 09:00-12:30"]')
+    nine_in_seoul = datetime(2026, 12, 1, 0, 0, tzinfo=UTC).timestamp()
+    assert settings.in_lesson(nine_in_seoul)
+    assert not settings.in_lesson(nine_in_seoul - 1)
+    assert not settings.in_lesson(nine_in_seoul + 3.5 * 3600)
+
+
+def test_without_a_timetable_it_may_always_be_a_lesson(settings: Settings) -> None:
+    assert settings.in_lesson(0)
+
+
+@pytest.mark.parametrize("lesson", ["9-12", "2026-12-01 12:30-09:00", "2026-13-01 09:00-12:30", "2026-12-01 09:00"])
+def test_what_is_not_a_lesson_is_refused_by_name(make_settings: MakeSettings, lesson: str) -> None:
+    with pytest.raises(SettingsError, match=r"class\.lessons.*is not a lesson"):
+        make_settings(f'lessons = ["{lesson}"]')
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('mode = "exclusive"\n[gpu.seats]\nteam = 2', "gpu: seats.team: in mode exclusive"),
+        (
+            'mode = "shared"\nseats_per_gpu = 3\n[gpu.seats]\ninstructor = 4',
+            "gpu: seats.instructor: one GPU has only 3",
+        ),
+        ('mode = "shared"\n[gpu.seats]\nmentor = 0', "gpu: seats.mentor: must be at least 1"),
+        ('mode = "half"', "gpu.mode: "),
+    ],
+)
+def test_sizes_of_seats_that_no_gpu_has_are_refused(make_settings: MakeSettings, table: str, fault: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        make_settings(f"[gpu]\n{table}")
+    assert fault in str(refused.value)
