@@ -24,7 +24,7 @@ from gpuclass.processes import BIN, Supervisor, as_service_user, environment, se
 from gpuclass.settings import SERVICE_UID, Settings, refused
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
-TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum")
+TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum", "gcc", "libc6-dev")
 LOCKS = Path("/run/lock")
 
 Say = Callable[[str], None]
