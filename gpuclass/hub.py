@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
+from gpuclass.gpus import pages
 from gpuclass.login import authenticator_class
 from gpuclass.mounts import HOME
 from gpuclass.secrets import token
@@ -40,7 +41,7 @@ def configure_site(c: Any, settings: Settings) -> None:
     else:
         c.JupyterHub.public_url = settings.site.address + "/"
     c.JupyterHub.template_paths = [str(TEMPLATES)]
-    c.JupyterHub.template_vars = {"class_title": settings.class_.title, "language": settings.class_.language}
+    c.JupyterHub.template_vars = pages.template_vars(settings, lambda: None)
     c.JupyterHub.authenticate_prometheus = True
 
 

@@ -29,6 +29,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 from gpuclass import ROOT
 from gpuclass.accounts import Accounts
+from gpuclass.gpus.pages import template_vars
 from gpuclass.login import authenticator_class
 from gpuclass import roles
 from gpuclass.secrets import token
@@ -64,7 +65,7 @@ c.JupyterHub.hub_bind_url = settings.hub_api.removesuffix("/hub/api")
 c.JupyterHub.db_url = f"sqlite:///{settings.data / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret = bytes.fromhex(token(settings.secrets, "cookie"))
 c.JupyterHub.template_paths = [str(ROOT / "gpuclass" / "templates")]
-c.JupyterHub.template_vars = {"class_title": settings.class_.title, "language": settings.class_.language}
+c.JupyterHub.template_vars = template_vars(settings, lambda: None)
 c.JupyterHub.authenticator_class = authenticator_class(settings)
 c.JupyterHub.load_roles = roles.load_roles(settings, Accounts(settings.accounts_path).roster())
 c.JupyterHub.services = [{"name": n, "api_token": token(settings.secrets, n)} for n in ("exchange", "roster")]

@@ -1,0 +1,23 @@
+// Keeps the figures on the cards fresh while somebody thinks; goes along when the server was started in another tab.
+(() => {
+  const EVERY_MS = 10_000;
+  async function refresh() {
+    if (document.hidden) return;
+    const answer = await fetch(location.href, { cache: "no-store" }).catch(() => null);
+    if (!answer?.ok) return; // the hub restarts: what is shown stays until the next try
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!fresh.getElementById("spawn_form")) return void location.reload();
+    document.querySelectorAll("[data-live]").forEach((item) => {
+      const text = fresh.getElementById(item.id)?.textContent;
+      if (text !== undefined && text !== item.textContent) item.textContent = text;
+    });
+  }
+  setInterval(refresh, EVERY_MS);
+  document.addEventListener("visibilitychange", refresh);
+  document.getElementById("spawn_form").addEventListener("submit", (event) => {
+    // Not disabled: a disabled button's value would not be sent. A second press is only swallowed.
+    if (event.target.dataset.sent) event.preventDefault();
+    event.target.dataset.sent = "yes";
+  });
+  window.addEventListener("pageshow", () => delete document.getElementById("spawn_form").dataset.sent);
+})();

@@ -1,0 +1,162 @@
+// The queue on one page: what the hub's event stream says, in large letters; and back again when the stream breaks.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const STREAM = {{ progress_url | tojson }};
+  const SAY_EVERY_MS = 15_000; // a screen reader hears a changed place no more often
+  const QUEUE_SHARE = 50; // per cent of the bar that the queue takes; the start itself takes the rest
+  const FIRST = `gpuclass-first-${hub.user}`; // how many were ahead when this queue began, over reloads
+  const CLASS = {{ class_title | tojson }};
+  let stream;
+  let now = { state: "starting", why: "", ahead: 0, seconds: null, gpu: false };
+  let heardAt = Date.now();
+  let spokenAt = 0;
+  let spoken = "";
+  let shown = 0;
+  let busy = false; // a button was pressed: the stream no longer decides what is shown
+
+  const title = (state) => said[`title-${state}`];
+
+  function speak(text, at_once) {
+    if (text === spoken || (!at_once && Date.now() - spokenAt < SAY_EVERY_MS)) return;
+    spoken = text;
+    spokenAt = Date.now();
+    $("queue-say").textContent = text;
+  }
+
+  function bar(percent) {
+    shown = Math.max(shown, Math.min(100, Math.round(percent)));
+    $("progress-bar").style.width = `${shown}%`;
+    $("queue-bar").setAttribute("aria-valuenow", shown);
+  }
+
+  function step(number) {
+    document.querySelectorAll("#queue-steps li").forEach((item, index) => {
+      item.classList.toggle("done", index < number);
+      if (index === number) item.setAttribute("aria-current", "step");
+      else item.removeAttribute("aria-current");
+    });
+  }
+
+  function show(state, { place: where = "", left: time = "", hint = said[`hint-${state}`] ?? "" } = {}) {
+    const page = $("queue");
+    const changed = page.dataset.state !== state;
+    page.dataset.state = state;
+    $("queue-title").textContent = title(state);
+    $("queue-place").textContent = where;
+    $("queue-left").textContent = time;
+    $("queue-hint").textContent = hint;
+    $("queue-place").hidden = !where;
+    $("queue-left").hidden = !time;
+    $("queue-hint").hidden = !hint;
+    const waits = ["start", "seat", "unknown-devices", "engine"].includes(state);
+    const to_cpu = waits && now.gpu && ["seat", "unknown-devices"].includes(state);
+    $("cpu").hidden = !to_cpu;
+    $("cpu-means").hidden = !to_cpu;
+    $("cancel").hidden = !(waits || state === "starting");
+    document.title = `${where || title(state)} · ${CLASS}`;
+    speak([title(state), where, time].filter(Boolean).join(". "), changed);
+  }
+
+  function queued() {
+    const seconds = now.seconds === null ? null : Math.max(0, now.seconds - (Date.now() - heardAt) / 1000);
+    const first = Math.max(Number(sessionStorage.getItem(FIRST) ?? 0), now.ahead);
+    sessionStorage.setItem(FIRST, first);
+    step(0);
+    bar((QUEUE_SHARE * (first - now.ahead)) / (first + 1));
+    show(now.why, { place: place(now.ahead), left: ["start", "seat"].includes(now.why) ? left(seconds) : "" });
+  }
+
+  function starting(event) {
+    const from = sessionStorage.getItem(FIRST) === null ? 0 : QUEUE_SHARE;
+    step(1);
+    bar(from + ((100 - from) * (event.progress ?? 0)) / 100);
+    show("starting", { left: event.message ?? "" });
+  }
+
+  function log(text) {
+    if (!text || $("progress-log").lastChild?.textContent === text) return;
+    const line = document.createElement("li");
+    line.textContent = text;
+    $("progress-log").append(line);
+  }
+
+  function hear(event) {
+    if (busy) return;
+    if (event.ready) {
+      stream.close();
+      sessionStorage.removeItem(FIRST);
+      step(2);
+      bar(100);
+      show("ready");
+      location.reload(); // the hub sends a ready server's owner on, to where they wanted to go
+    } else if (event.failed) {
+      stream.close();
+      sessionStorage.removeItem(FIRST);
+      location.reload(); // the page after a failure has the reason and what to do
+    } else if (event.gpuclass?.state === "queued") {
+      now = event.gpuclass;
+      heardAt = Date.now();
+      log(event.message);
+      queued();
+    } else if (event.gpuclass) {
+      now = { ...event.gpuclass, why: "" };
+      log(event.message);
+      starting(event);
+    } // else JupyterHub's own first event, in English: it says nothing that the page does not
+  }
+
+  function listen() {
+    stream = new EventSource(STREAM);
+    stream.onmessage = (event) => hear(JSON.parse(event.data));
+    stream.onerror = () => {
+      stream.close(); // the browser's own retry gives up at the first answer that is not a stream
+      if (!busy) reconnect();
+    };
+  }
+
+  async function reconnect() {
+    await hub.sleep(300 + 700 * Math.random());
+    let found = await hub.server();
+    if (found === null && !busy) show("reconnecting");
+    found ??= await hub.until(() => true, { every: 2000 });
+    if (busy) return;
+    if (found?.pending === "spawn") listen();
+    else location.reload(); // ready, failed, or forgotten: the hub's page for that knows what to do
+  }
+
+  async function press(state, work) {
+    busy = true;
+    stream.close();
+    sessionStorage.removeItem(FIRST);
+    $("queue-error").hidden = true;
+    show(state);
+    try {
+      await work();
+    } catch {
+      busy = false;
+      $("queue-error").hidden = false;
+      reconnect();
+    }
+  }
+
+  $("cpu").addEventListener("click", () =>
+    press("switching", async () => {
+      await hub.stop();
+      hub.remember({ gpu: false });
+      await hub.start({ gpu: false });
+      location.reload();
+    }),
+  );
+  $("cancel").addEventListener("click", () => {
+    if (!confirm(said["cancel-sure"])) return;
+    press("stopping", async () => {
+      await hub.stop();
+      location.assign(`${hub.base}home`);
+    });
+  });
+
+  setInterval(() => {
+    if (!busy && now.why && $("queue").dataset.state === now.why) queued(); // the estimate runs down between events
+  }, 1000);
+  listen();
+})();
