@@ -67,11 +67,13 @@ class GpuProcess:
         device: the device's UUID; an instance's own where MIG is on.
         pid: its number on the machine.
         memory: bytes of the device that it holds; None where the driver does not say.
+        working: whether it computed since the last question; None where the driver does not say, as in MIG.
     """
 
     device: str
     pid: int
     memory: int | None
+    working: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Gpus:
         self._open = False
         self._events: Any = None
         self._known: dict[str, list[Device]] = {}  # GPU → what was listed for it last
+        self._sampled: dict[str, int] = {}  # GPU → microsecond of the last sample of its processes' use that was read
 
     def inventory(self) -> Inventory:
         """What there is now. Takes milliseconds, or as long as a sick driver likes."""
@@ -135,13 +138,21 @@ class Gpus:
         text = "" if devices else "The NVIDIA driver runs but finds no GPU; `lspci -d 10de:` and `dmesg` say more."
         return Inventory(self._engine, taken_at, devices, driver, text)
 
-    def processes(self) -> list[GpuProcess]:
-        """Who computes on which device now; empty when the driver cannot be asked."""
-        return [
-            GpuProcess(uuid, int(process.pid), process.usedGpuMemory)
-            for uuid, handle in self._handles()
-            for process in self._processes(handle)
-        ]
+    def processes(self) -> dict[str, tuple[GpuProcess, ...]]:
+        """Who computes on each device now, each process once.
+
+        A device is missing when the driver does not tell its processes: that is not the same as having none.
+        """
+        found = {}
+        for uuid, handle in self._handles():
+            with suppress(self._nvml.NVMLError):
+                held = self._held(handle)
+                working = self._working(uuid, handle)
+                found[uuid] = tuple(
+                    GpuProcess(uuid, pid, memory, None if working is None else pid in working)
+                    for pid, memory in held.items()
+                )
+        return found
 
     def loads(self) -> list[Load]:
         """How much of each device is used now; those that cannot say are left out."""
@@ -288,11 +299,27 @@ class Gpus:
                         handles.append((str(self._nvml.nvmlDeviceGetUUID(handle)), handle))
         return handles
 
-    def _processes(self, handle: Any) -> Iterator[Any]:
-        """Compute processes; those of MPS clients stand in a list of their own."""
-        for ask in ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMPSComputeRunningProcesses_v3"):
-            with suppress(self._nvml.NVMLError):
-                yield from getattr(self._nvml, ask)(handle)
+    def _held(self, handle: Any) -> dict[int, int | None]:
+        """Bytes by process. MPS clients stand in a list of their own, and on some drivers in both."""
+        listed = list(self._nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle))
+        listed += self._optional(self._nvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, handle) or []
+        held: dict[int, int | None] = {}
+        for process in listed:
+            pid = int(process.pid)
+            known = [memory for memory in (held.get(pid), process.usedGpuMemory) if memory is not None]
+            held[pid] = max(known, default=None)
+        return held
+
+    def _working(self, uuid: str, handle: Any) -> set[int] | None:
+        """Processes that computed since the last question; None where the driver does not say."""
+        since = self._sampled.get(uuid, 0)
+        try:
+            samples = self._nvml.nvmlDeviceGetProcessUtilization(handle, since)
+        except self._nvml.NVMLError as error:
+            nobody = (self._nvml.NVML_ERROR_NOT_FOUND, self._nvml.NVML_SUCCESS)  # no sample since then
+            return set() if error.value in nobody else None
+        self._sampled[uuid] = max([since, *(int(sample.timeStamp) for sample in samples)])
+        return {int(sample.pid) for sample in samples if sample.smUtil and int(sample.timeStamp) > since}
 
     def _optional(self, ask: Callable[..., Any], *arguments: Any) -> Any:
         """What not every GPU or driver can say: None then."""

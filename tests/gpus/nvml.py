@@ -41,6 +41,8 @@ class UnitDouble:
     remap: tuple[int, int] = (0, 0)
     retired: int = 0
     processes: dict[int, int] = field(default_factory=dict)
+    silent: int = 0
+    computes: dict[int, int] = field(default_factory=dict)
     xids: list[int] = field(default_factory=list)
     instance: bool = False
 
@@ -50,9 +52,10 @@ class UnitDouble:
         return [
             f"{kind} {self.uuid} {self.name}",
             f"memory {self.memory} {self.used}",
-            *(f"{key} {getattr(self, key)}" for key in ("util", "lost", "mig", "ecc", "retired")),
+            *(f"{key} {getattr(self, key)}" for key in ("util", "lost", "mig", "ecc", "retired", "silent")),
             f"remap {self.remap[0]} {self.remap[1]}",
             *(f"process {pid} {memory}" for pid, memory in self.processes.items()),
+            *(f"sm {pid} {percent}" for pid, percent in self.computes.items()),
             *(f"xid {xid}" for xid in self.xids),
         ]
 
@@ -67,6 +70,7 @@ class NvmlDouble:
         units: GPUs, each followed by its MIG instances.
         init: code with which NVML refuses to start; 0 for none.
         driver: version.
+        hang: whether every call hangs for ever.
     """
 
     path: Path
@@ -74,6 +78,7 @@ class NvmlDouble:
     units: list[UnitDouble] = field(default_factory=list)
     init: int = 0
     driver: str = "580.95.05"
+    hang: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,6 +89,7 @@ class NvmlDouble:
         """Let programs see what is there now; with arguments, these units instead."""
         self.units = list(units) or self.units
         lines = [f"init {self.init}", f"driver {self.driver}", *(line for unit in self.units for line in unit.lines())]
+        lines += ["hang 1"] if self.hang else []
         fresh = self.path.with_suffix(".new")
         fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
         fresh.replace(self.path)

@@ -15,11 +15,15 @@
  *   remap 0 1                 row remapping: pending, failed
  *   retired 1                 pages wait for a reboot to be retired
  *   process 4711 300          a process computes on it, with so many bytes (-1: not known)
+ *   silent 4                  its processes cannot be asked for: this code
+ *   sm 4711 37                per cent that a process computed in the last second
+ *   hang 1                    every call hangs for ever, as with a sick driver
  *   xid 79                    an event; those that stand there when the event set is made are past
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LIMIT 64
@@ -27,11 +31,13 @@ typedef unsigned int uint;
 typedef unsigned long long ulong64;
 typedef struct Unit {
     char uuid[96], name[96];
-    int instance, parent, lost, mig, util, remap_pending, remap_failed, retired, processes;
+    int instance, parent, lost, mig, util, remap_pending, remap_failed, retired, processes, silent, samples;
     ulong64 memory, used, ecc;
     struct { uint pid; ulong64 used; } process[LIMIT];
+    struct { uint pid, sm; } sample[LIMIT];
 } Unit;
 typedef struct { uint pid; ulong64 used; uint gpu_instance, compute_instance; } ProcessInfo;
+typedef struct { uint pid; ulong64 time; uint sm, memory, encoder, decoder; } Sample;
 typedef struct { void *device; ulong64 type, data; uint gpu_instance, compute_instance; } EventData;
 
 static __thread struct { int init, units, events; char driver[80]; Unit unit[LIMIT]; struct { int unit; ulong64 xid; } event[LIMIT]; } machine;
@@ -48,6 +54,7 @@ static void look(void) {
         rest[0] = 0;
         if (sscanf(line, "%31s %199[^\n]", word, rest) < 1) continue;
         if (!strcmp(word, "init")) machine.init = atoi(rest);
+        else if (!strcmp(word, "hang")) for (;;) sleep(1);
         else if (!strcmp(word, "driver")) strcpy(machine.driver, rest);
         else if ((!strcmp(word, "gpu") || !strcmp(word, "instance")) && machine.units < LIMIT) {
             unit = &machine.unit[machine.units++];
@@ -66,6 +73,10 @@ static void look(void) {
         else if (!strcmp(word, "process") && unit->processes < LIMIT) {
             sscanf(rest, "%u %lld", &unit->process[unit->processes].pid, (long long *)&unit->process[unit->processes].used);
             unit->processes++;
+        } else if (!strcmp(word, "silent")) unit->silent = atoi(rest);
+        else if (!strcmp(word, "sm") && unit->samples < LIMIT) {
+            sscanf(rest, "%u %u", &unit->sample[unit->samples].pid, &unit->sample[unit->samples].sm);
+            unit->samples++;
         } else if (!strcmp(word, "xid") && machine.events < LIMIT) {
             machine.event[machine.events].unit = (int)(unit - machine.unit);
             machine.event[machine.events++].xid = strtoull(rest, NULL, 10);
@@ -155,11 +166,28 @@ int nvmlDeviceGetRetiredPagesPendingStatus(void *handle, uint *pending) { UNIT(h
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, uint *count, ProcessInfo *info) {
     UNIT(handle);
+    if (unit->silent) return unit->silent;
     uint room = *count;
     *count = (uint)unit->processes;
     if (room < *count) return 7;
     for (uint number = 0; number < *count; number++)
         info[number] = (ProcessInfo){unit->process[number].pid, unit->process[number].used, ~0u, ~0u};
+    return 0;
+}
+
+/* The time of a sample is now, in microseconds: there is a new one at each question. */
+int nvmlDeviceGetProcessUtilization(void *handle, Sample *samples, uint *count, ulong64 since) {
+    UNIT(handle);
+    if (unit->instance || unit->mig) return 3;
+    uint room = *count;
+    *count = (uint)unit->samples;
+    if (!*count) return 6;
+    if (room < *count || !samples) return 7;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    ulong64 time = (ulong64)now.tv_sec * 1000000 + (ulong64)now.tv_nsec / 1000;
+    for (uint number = 0; number < *count; number++)
+        samples[number] = (Sample){unit->sample[number].pid, time > since ? time : since + 1, unit->sample[number].sm, 0, 0, 0};
     return 0;
 }
 

@@ -76,7 +76,7 @@ def test_a_driver_that_cannot_be_asked_is_an_answer(nvml: NvmlDouble, gpus: Gpus
     inventory = gpus.inventory()
     assert inventory.devices == ()
     assert advice in inventory.note
-    assert gpus.processes() == []
+    assert gpus.processes() == {}
     assert gpus.loads() == []
 
 
@@ -192,17 +192,21 @@ def test_a_students_bug_leaves_the_gpu_in_service(nvml: NvmlDouble, gpus: Gpus, 
 def test_processes_and_loads_come_by_device(nvml: NvmlDouble, gpus: Gpus) -> None:
     instance = UnitDouble("MIG-0", instance=True, used=3 * GIB, processes={12: -1})
     nvml.write(
-        UnitDouble("GPU-a", used=5 * GIB, util=40, processes={10: 2 * GIB, 11: 3 * GIB}),
+        UnitDouble("GPU-a", used=5 * GIB, util=40, processes={10: 2 * GIB, 11: 3 * GIB}, computes={10: 0, 11: 93}),
         UnitDouble("GPU-b", mig=1),
         instance,
         UnitDouble("GPU-c", lost=GPU_IS_LOST),
     )
-    assert gpus.processes() == [
-        GpuProcess("GPU-a", 10, 2 * GIB),
-        GpuProcess("GPU-a", 11, 3 * GIB),
-        GpuProcess("MIG-0", 12, None),
-    ]
+    assert gpus.processes() == {
+        "GPU-a": (GpuProcess("GPU-a", 10, 2 * GIB, working=False), GpuProcess("GPU-a", 11, 3 * GIB, working=True)),
+        "MIG-0": (GpuProcess("MIG-0", 12, None, working=None),),
+    }
     assert gpus.loads() == [Load("GPU-a", 5 * GIB, 40), Load("MIG-0", 3 * GIB, None)]
+
+
+def test_a_device_that_does_not_tell_its_processes_is_not_one_without_any(nvml: NvmlDouble, gpus: Gpus) -> None:
+    nvml.write(UnitDouble("GPU-a", silent=4, processes={10: GIB}), UnitDouble("GPU-b"))
+    assert gpus.processes() == {"GPU-b": ()}
 
 
 INVENTORY = Inventory("local", 1000.0, (Device("local", "GPU-a", "H100", "0", 80 * GIB, fault="lost"),), "580.1")
