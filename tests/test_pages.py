@@ -29,7 +29,10 @@ def rendered(page: str, language: str, **variables: object) -> str:
         update={"class_": settings.class_.model_copy(update={"language": language, "title": "<Camp>"})}
     )
     given = {
-        **pages.template_vars(settings, lambda: None),
+        **{  # JupyterHub calls what is callable with the visitor
+            key: value(user) if callable(value) else value
+            for key, value in pages.template_vars(settings, lambda: None).items()
+        },
         "spawner_options_form": pages.options_form(settings, lambda: None)(object()),
         "progress_url": "/hub/api/users/s01/server/progress",
         "static_url": lambda path, **_: path,

@@ -97,8 +97,8 @@ def test_a_form_without_one_clear_choice_is_refused_with_what_to_do(
 
 def test_only_a_place_in_the_queue_is_taken_up_again(settings: Settings) -> None:
     queue = QueueDouble(s01=Standing(State.QUEUED, gpu=True), s02=Standing(State.ACTIVE, gpu=True))
-    kept = pages.template_vars(settings, lambda: queue)["place_kept"]
+    kept = pages.template_vars(settings, lambda: queue)["place_kept"](None)
     assert kept("s01") == {"gpu": True}
     assert kept("s02") is None
     assert kept("s03") is None
-    assert pages.template_vars(settings, lambda: None)["place_kept"]("s01") is None
+    assert pages.template_vars(settings, lambda: None)["place_kept"](None)("s01") is None
