@@ -136,8 +136,11 @@ class Lease:
         state: see State.
         seats: the shares, all of one device; empty without a GPU and while queued.
         gpu: whether it is about a GPU seat.
+        size, priority, reserved: as in Request.
         container: Docker's id; empty before it is known.
         asked_at, granted_at, ended_at: moments; 0 for not yet.
+        changed_at: when it came into its state.
+        why: why it was lost or ended, in English; empty otherwise.
     """
 
     id: int
@@ -151,6 +154,9 @@ class Lease:
     asked_at: float = 0.0
     granted_at: float = 0.0
     ended_at: float = 0.0
+    reserved: bool = False
+    changed_at: float = 0.0
+    why: str = ""
 
     @property
     def device(self) -> str:
