@@ -81,16 +81,27 @@ class Visitor:
         password: from their card.
         subdomains: whether each user has a domain of their own.
         connect: address to connect to instead of the site's name; for a machine on which the names do not resolve.
+        patience_s: how long they wait for one answer, and for their server.
     """
 
-    def __init__(self, site: str, login: str, password: str, *, subdomains: bool, connect: str | None = None) -> None:
+    def __init__(
+        self,
+        site: str,
+        login: str,
+        password: str,
+        *,
+        subdomains: bool,
+        connect: str | None = None,
+        patience_s: float | None = None,
+    ) -> None:
         self.login = login
         self._password = password
         self._site = urlsplit(site)
+        self._server_timeout = patience_s or SERVER_TIMEOUT_S
         self._connect = connect or self._site.hostname or "localhost"
         self._client = httpx.AsyncClient(
             transport=_ByAddress(self._connect),
-            timeout=REQUEST_TIMEOUT_S,
+            timeout=patience_s or REQUEST_TIMEOUT_S,
             headers={"User-Agent": "gpuclass-rehearsal"},
             cookies=CookieJar(_LikeABrowser()),
         )
@@ -156,8 +167,28 @@ class Visitor:
         if response.status_code not in (201, 202, 400):  # 400: runs already
             raise RehearsalError(f"{self.login}: no server: HTTP {response.status_code} {response.text[:300]}")
         if response.status_code == 202:
-            await asyncio.wait_for(self._follow_progress(say), SERVER_TIMEOUT_S)
+            await asyncio.wait_for(self._follow_progress(say), self._server_timeout)
         await self.enter()
+
+    async def press_start(self) -> None:
+        """Press the button on the home page, stay on the page of progress, and go on into the server when that does.
+
+        What a browser does, request by request; ``start_server`` asks the hub's API instead.
+
+        Raises:
+            RehearsalError: it did not start, or the way in did not end in the server.
+            TimeoutError: patience ran out.
+        """
+        async with asyncio.timeout(self._server_timeout):
+            page = await self.request("GET", f"{self.hub}/spawn/{self.login}")
+            if page.status_code == 200 and not self._is_in_server(page):
+                await self._follow_progress(None)
+                page = await self.request("GET", f"{self.hub}/spawn-pending/{self.login}")
+        if page.status_code != 200 or not self._is_in_server(page):
+            raise RehearsalError(f"{self.login}: the way in ended at {page.url}: HTTP {page.status_code}")
+
+    def _is_in_server(self, page: httpx.Response) -> bool:
+        return str(page.url).startswith(f"{self.server}/")
 
     async def enter(self) -> None:
         """Open the server's page, with the round through the hub that hands out its cookie.

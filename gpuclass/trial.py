@@ -11,8 +11,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -149,10 +149,16 @@ def cpu_seconds(container: Container) -> float:
 
     Read from /proc: Docker's own figures come up to a second late, and a server does more in that second.
     """
+    return cpu_seconds_of(processes(container))
+
+
+def cpu_seconds_of(folders: Iterable[Path]) -> float:
+    """CPU time of processes given by their folders under /proc, with children that have ended."""
     ticks = 0
-    for process in processes(container):
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime; see proc(5)
+    for process in folders:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile; its parent has its time
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime; see proc(5)
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -167,9 +173,16 @@ def memory_mib(container: Container) -> float:
 def processes(container: Container) -> list[Path]:
     """Folders under /proc of the container's first process and all below it."""
     container.reload()
-    found = [Path("/proc") / str(container.attrs["State"]["Pid"])]
+    return family(container.attrs["State"]["Pid"])
+
+
+def family(pid: int) -> list[Path]:
+    """Folders under /proc of a process and all below it; of those that end meanwhile, some."""
+    found = [Path("/proc") / str(pid)]
     for folder in found:
-        found += [Path("/proc") / child for child in (folder / "task" / folder.name / "children").read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            children = (folder / "task" / folder.name / "children").read_text().split()
+            found += [Path("/proc") / child for child in children]
     return found
 
 
