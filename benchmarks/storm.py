@@ -258,8 +258,9 @@ def stock(client: docker.DockerClient, image: str, people: Sequence[str], folder
         yield Side(address, False, dict.fromkeys(people, password), process, {"name": f"{PREFIX}-"}, log.parent)
     finally:
         # not asked to stop: it would stop eighty servers one after another
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for member in family(process.pid):  # its proxy has a session of its own
+            with suppress(ProcessLookupError):
+                os.kill(int(member.name), signal.SIGKILL)
         process.wait()
         with ThreadPoolExecutor(REMOVED_AT_ONCE) as threads:
             left = client.containers.list(all=True, filters={"name": f"{PREFIX}-"})
