@@ -170,7 +170,7 @@ class Visitor:
             await asyncio.wait_for(self._follow_progress(say), self._server_timeout)
         await self.enter()
 
-    async def press_start(self) -> None:
+    async def press_start(self, say: Callable[[str], None] | None = None) -> None:
         """Press the button on the home page, stay on the page of progress, and go on into the server when that does.
 
         What a browser does, request by request; ``start_server`` asks the hub's API instead.
@@ -182,7 +182,7 @@ class Visitor:
         async with asyncio.timeout(self._server_timeout):
             page = await self.request("GET", f"{self.hub}/spawn/{self.login}")
             if page.status_code == 200 and not self._is_in_server(page):
-                await self._follow_progress(None)
+                await self._follow_progress(say)
                 page = await self.request("GET", f"{self.hub}/spawn-pending/{self.login}")
         if page.status_code != 200 or not self._is_in_server(page):
             raise RehearsalError(f"{self.login}: the way in ended at {page.url}: HTTP {page.status_code}")

@@ -2,10 +2,13 @@
 
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+import httpx
 import pytest
 import websockets
 
@@ -20,11 +23,13 @@ class Site:
 
     Attributes:
         answers: by method and path; 404 for others.
+        delay_s: seconds before the answer, by path.
         asked: method, host without port, path and XSRF token of every request.
     """
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], Answer] = {}
+        self.delay_s: dict[str, float] = {}
         self.asked: list[tuple[str, str, str, str]] = []
         site = self
 
@@ -34,12 +39,14 @@ class Site:
                 path = self.path.partition("?")[0]
                 host = self.headers["Host"].rpartition(":")[0]
                 site.asked.append((self.command, host, path, self.headers.get("X-XSRFToken", "")))
+                time.sleep(site.delay_s.get(path, 0))
                 status, headers, body = site.answers.get((self.command, path), (404, {}, "nothing here"))
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body.encode())
+                with suppress(BrokenPipeError):  # who asked did not wait
+                    self.wfile.write(body.encode())
 
             do_POST = do_PUT = do_GET  # noqa: N815  # the base class looks for these names
 
@@ -130,6 +137,47 @@ async def test_a_start_that_fails_or_falls_silent_is_an_error(
     site.answers["GET", "/hub/api/users/s01/server/progress"] = (200, {}, told)
     with pytest.raises(RehearsalError, match=error):
         await visitor.start_server()
+
+
+async def test_the_button_leads_over_the_page_of_progress_into_the_server(site: Site, visitor: Visitor) -> None:
+    site.answers["GET", "/hub/spawn/s01"] = (302, {"Location": "/hub/spawn-pending/s01"}, "")
+    site.answers["GET", "/hub/spawn-pending/s01"] = (200, {}, "a page")
+
+    def ready(_: str) -> None:
+        site.answers["GET", "/hub/spawn-pending/s01"] = (302, {"Location": f"{visitor.server}/lab"}, "")
+
+    site.answers["GET", "/hub/api/users/s01/server/progress"] = (200, {}, events({"message": "up", "ready": True}))
+    site.answers["GET", "/user/s01/lab"] = (200, {}, "")
+    await visitor.press_start(ready)
+    assert [path for _, _, path, _ in site.asked] == [
+        "/hub/spawn/s01",
+        "/hub/spawn-pending/s01",
+        "/hub/api/users/s01/server/progress",
+        "/hub/spawn-pending/s01",
+        "/user/s01/lab",
+    ]
+
+
+async def test_a_server_that_is_there_at_once_needs_no_page_of_progress(site: Site, visitor: Visitor) -> None:
+    site.answers["GET", "/hub/spawn/s01"] = (302, {"Location": f"{visitor.server}/lab"}, "")
+    site.answers["GET", "/user/s01/lab"] = (200, {}, "")
+    await visitor.press_start()
+    assert [path for _, _, path, _ in site.asked] == ["/hub/spawn/s01", "/user/s01/lab"]
+
+
+async def test_a_button_that_is_refused_is_an_error(site: Site, visitor: Visitor) -> None:
+    site.answers["GET", "/hub/spawn/s01"] = (429, {}, "too many")
+    with pytest.raises(RehearsalError, match=r"ended at .*/hub/spawn/s01: HTTP 429"):
+        await visitor.press_start()
+
+
+async def test_who_has_waited_long_enough_goes(site: Site) -> None:
+    site.answers["GET", "/hub/spawn/s01"] = (200, {}, "a page")
+    site.answers["GET", "/hub/api/users/s01/server/progress"] = (200, {}, events({"message": "soon"}))
+    site.delay_s["/hub/api/users/s01/server/progress"] = 0.4
+    async with Visitor(site.address, "s01", "pass", subdomains=True, connect="127.0.0.1", patience_s=0.2) as visitor:
+        with pytest.raises((TimeoutError, httpx.TimeoutException)):
+            await visitor.press_start()
 
 
 async def test_who_lands_elsewhere_is_not_in_the_server(site: Site, visitor: Visitor) -> None:
