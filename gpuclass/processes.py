@@ -1,8 +1,8 @@
 """The processes of a running class, and the supervisor that `gpuclass up` is.
 
-Proxy, hub, exchange and grading worker are separate processes: one that dies takes no other with it and is started
-again. As root, each drops to the service user and loses every capability that it does not need; on a server systemd
-does the same with the same commands.
+Proxy, hub, exchange, grading worker and the watch over GPUs are separate processes: one that dies takes no other with
+it and is started again. As root, each drops to the service user and loses every capability that it does not need; on a
+server systemd does the same with the same commands.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import IO
 
 from gpuclass import ROOT, proxy
 from gpuclass.errors import PlainError
+from gpuclass.gpus.model import Mode
 from gpuclass.secrets import token
 from gpuclass.settings import CONFIG_VARIABLE, SERVICE_UID, Settings
 
 STOP_TIMEOUT_S = 10
+KILL_TIMEOUT_S = 3  # a process that hangs in a driver outlives even that signal; the class closes without it
 BACK_OFF_S = (0.5, 1, 2, 5, 15, 30)  # from one start to the next of a process that keeps dying
 STEADY_S = 60  # a process that lived this long starts again without a wait
 BIN = Path(sys.executable).parent
@@ -51,6 +53,7 @@ def processes(settings: Settings) -> tuple[Process, ...]:
     """What runs, in the order of starting; stopping goes the other way round."""
     site, gateway = settings.site, str(settings.gateway)
     python = str(BIN / "python")
+    watch = Process("watch", (python, "-m", "gpuclass", "watch"), talks_to_docker=True)
     return (
         Process(
             "proxy",
@@ -59,6 +62,7 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             listens=(str(site.listen), site.port),
         ),
         Process("exchange", (python, "-m", "gpuclass", "exchange"), listens=(gateway, site.exchange_port)),
+        *(() if settings.gpu.mode is Mode.OFF else (watch,)),
         Process(
             "hub",
             (python, "-m", "jupyterhub", "--config", str(ROOT / "jupyterhub_config.py")),
@@ -187,8 +191,14 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     self._say(f"{name} does not stop and is killed")
                     child.kill()
-                    child.wait()
+                    self._bury(name, child)
         self._running.clear()
+
+    def _bury(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        try:
+            child.wait(KILL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._say(f"{name} (process {child.pid}) hangs in a driver and ends when the kernel lets it; see `dmesg`")
 
     def _start(self, process: Process) -> None:
         self._started[process.name] = time.monotonic()

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from gpuclass import processes
+from gpuclass.gpus.model import Mode
 from gpuclass.processes import Process, ProcessError, StopSignal, Supervisor, as_service_user, service_user_may_read
 from gpuclass.settings import SERVICE_UID, Settings
+from tests.conftest import MakeSettings
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -96,6 +98,15 @@ def test_only_hub_and_grading_talk_to_the_engine(settings: Settings) -> None:
     assert [p.name for p in processes.processes(settings) if p.talks_to_docker] == ["hub", "grading"]
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_gpus_are_watched_where_there_are_seats(make_settings: MakeSettings, mode: Mode) -> None:
+    settings = make_settings(f'[gpu]\nmode = "{mode}"')
+    names = [p.name for p in processes.processes(settings)]
+    assert ("watch" in names) is (mode is not Mode.OFF)
+    if mode is not Mode.OFF:
+        assert names.index("watch") < names.index("hub")  # it looks before the hub lets anybody in
+
+
 def test_the_hub_is_found_on_the_class_network_only(settings: Settings) -> None:
     listens = {p.name: p.listens for p in processes.processes(settings)}
     assert listens["hub"] == ("10.89.0.1", 8081)
@@ -147,6 +158,31 @@ def test_stop_ends_even_a_process_that_ignores_the_polite_signal(
     started.supervisor.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_process_that_even_a_kill_does_not_end_does_not_keep_the_class_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging:
+        """A process in uninterruptible sleep."""
+
+        pid = 4711
+
+        def poll(self) -> None:
+            return None
+
+        def terminate(self) -> None:
+            pass
+
+        kill = terminate
+
+        def wait(self, timeout: float) -> int:
+            raise subprocess.TimeoutExpired("watch", timeout)
+
+    started = Started(settings, monkeypatch)
+    monkeypatch.setitem(started.supervisor._running, "watch", Hanging())
+    started.supervisor.stop()
+    assert "watch (process 4711) hangs in a driver" in started.said[-1]
 
 
 def test_a_process_that_does_not_come_up_is_named_with_its_last_words(

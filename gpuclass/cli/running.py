@@ -1,4 +1,4 @@
-"""``gpuclass up``, ``demo``, and the services that they start: ``exchange`` and ``grading``."""
+"""``gpuclass up``, ``demo``, and the services that they start: ``exchange``, ``grading`` and ``watch``."""
 
 from __future__ import annotations
 
@@ -66,3 +66,20 @@ def grading() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stop())
     running.run()
+
+
+@app.command()
+def watch() -> None:
+    """Watch the GPUs: publish what there is and how it is used, hold seats to their memory, tell their holders."""
+    import logging
+    import signal
+    import threading
+
+    from gpuclass.gpus.watch import run
+    from gpuclass.settings import load
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(load(), stop)
