@@ -21,13 +21,13 @@ from typing import Protocol
 from gpuclass.errors import PlainError, UsageError
 from gpuclass.gpus import holders, notices
 from gpuclass.gpus.alarm import Alarm
-from gpuclass.gpus.containers import Containers, running
 from gpuclass.gpus.devices import GpuProcess, Gpus, Load, faults_file, write_snapshot
 from gpuclass.gpus.holders import Process
 from gpuclass.gpus.labels import SeatLabels
 from gpuclass.gpus.limits import SCARCE, Standing, Step, judge, patience, to_restart
 from gpuclass.gpus.model import LOCAL, Inventory, Mode
 from gpuclass.gpus.notices import Board, Memory, Notice
+from gpuclass.gpus.seated import Seated, running
 from gpuclass.gpus.usage import DeviceUse, SeatUse, Usage, read_usage, write_usage
 from gpuclass.settings import Settings
 
@@ -82,7 +82,7 @@ class Watch:
     Args:
         settings: the class.
         driver: this machine's GPUs.
-        containers: who holds a seat.
+        seated: who holds a seat.
         look: a process by its number.
         send: a signal to a process in a container.
         now: the clock.
@@ -92,7 +92,7 @@ class Watch:
         self,
         settings: Settings,
         driver: Driver,
-        containers: Containers,
+        seated: Seated,
         *,
         look: Look = holders.look,
         send: Send = holders.send,
@@ -100,7 +100,7 @@ class Watch:
     ) -> None:
         self._settings = settings
         self._driver = driver
-        self._containers = containers
+        self._seated = seated
         self._look = look
         self._send = send
         self._now = now
@@ -123,15 +123,15 @@ class Watch:
         problems = self._publish(lambda folder: write_snapshot(folder, inventory))
         loads = {load.device: load for load in self._driver.loads()}
         processes = self._driver.processes()
-        self._containers.refresh(now)
+        self._seated.refresh(now)
         seats = {
             container: _Seat(container, labels, told=labels.device in processes)
-            for container, labels in self._containers.seats.items()
+            for container, labels in self._seated.seats.items()
             if labels.class_ == self._settings.class_.name and labels.engine == LOCAL
         }
         others = self._attribute(processes, seats, now)
         self._faults(inventory, seats.values(), now)
-        problems += [problem for problem in (self._containers.problem, self._strange_processes()) if problem]
+        problems += [problem for problem in (self._seated.problem, self._strange_processes()) if problem]
         for seat in seats.values():
             problems += self._hold(seat, loads.get(seat.labels.device), inventory, now)
         problems += self._tell(seats.values(), now)
@@ -189,7 +189,7 @@ class Watch:
 
     def _container_of(self, process: Process) -> str:
         """The container with a seat that a process runs in; of an engine within one, its outer container."""
-        return next((container for container in process.cgroups if container in self._containers.seats), "")
+        return next((container for container in process.cgroups if container in self._seated.seats), "")
 
     def _mark_work(self, processes: Mapping[str, Sequence[GpuProcess]], seats: Iterable[_Seat], now: float) -> None:
         computes = {(one.device, one.pid) for listed in processes.values() for one in listed if one.working}
@@ -346,7 +346,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     alarm = Alarm(HANG_S)
     alarm.start()
     driver = Gpus(faults=faults_file(settings.gpus_folder))
-    watch = Watch(settings, driver, Containers(running()))
+    watch = Watch(settings, driver, Seated(running()))
     log.info("watching the GPUs of class %s, mode %s", settings.class_.name, settings.gpu.mode)
     while not stop.is_set():
         alarm.kick()

@@ -14,10 +14,10 @@ import pytest
 
 from gpuclass.gpus import notices
 from gpuclass.gpus.alarm import EXIT_HUNG, Alarm
-from gpuclass.gpus.containers import RETRY_S, Containers
 from gpuclass.gpus.devices import Gpus, read_snapshots
 from gpuclass.gpus.holders import Process
 from gpuclass.gpus.notices import Notice
+from gpuclass.gpus.seated import RETRY_S, Seated
 from gpuclass.gpus.usage import SeatUse, Usage, read_usage
 from gpuclass.gpus.watch import GONE_S, STRANGE_LOOKS, Watch
 from gpuclass.settings import Settings
@@ -67,7 +67,7 @@ class MachineDouble:
         return Watch(
             self.settings,
             Gpus(now=lambda: self.time),
-            Containers(self.ask),
+            Seated(self.ask),
             look=self.processes.get,
             send=self.send,
             now=lambda: self.time,

@@ -18,7 +18,7 @@ RETRY_S = 10.0
 Labelled = Iterable[tuple[str, Mapping[str, str]]]
 
 
-class Containers:
+class Seated:
     """Containers with a seat, of every class on this machine.
 
     A container's labels never change, so what was known of one stays true while the engine is away.
