@@ -21,6 +21,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from traitlets import default, import_item
 
+from gpuclass.noticeboard import NoticeBoard
 from gpuclass.singleuser import INSTRUCTOR
 
 if TYPE_CHECKING:
@@ -120,6 +121,21 @@ class CurriculumHandler(APIHandler):
         await self.finish(json.dumps(await self.curriculum.merge()))
 
 
+class SeatHandler(APIHandler):
+    """``gpuclass/seat``: what Lab's status bar and notices show; asked for every few seconds."""
+
+    _track_activity = False  # an open page is no sign of somebody at work: no seat would ever be idle
+
+    def initialize(self, board: NoticeBoard) -> None:
+        """Take the server's one board."""
+        self.board = board
+
+    @web.authenticated
+    def get(self) -> None:
+        """Answer with the seat and its notices as they are now."""
+        self.finish(json.dumps(self.board.read()))
+
+
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "gpuclass.lab"}]
 
@@ -133,6 +149,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
     handlers: list[tuple[Any, ...]] = [
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
+        (r"/gpuclass/seat", SeatHandler, {"board": NoticeBoard()}),
     ]
     handlers += [(path, LazyHandler, {"target": target, "server": server}) for path, target in LAZY_HANDLERS.items()]
     server.web_app.add_handlers(  # type: ignore[no-untyped-call]  # tornado's lacks an annotation

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import docker
 import httpx
@@ -92,6 +93,7 @@ def serve(
     *,
     environment: Mapping[str, str] | None = None,
     volumes: Mapping[str, str] | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> Iterator[Server]:
     """Start the image's own command under the walls of a class, wait for the first 200, remove the container after.
 
@@ -101,6 +103,7 @@ def serve(
         home: folder of the user with uid 1000.
         environment: beyond what the hub would set.
         volumes: host path → path in the container, with `:ro` after it where it is not to be written.
+        limits: further arguments of Docker, such as `mem_limit`.
 
     Raises:
         TimeoutError: it does not answer, or has ended; the text holds its log.
@@ -121,6 +124,7 @@ def serve(
             environment={**hub_environment(hub_port, url), **(environment or {})},
             volumes=[f"{home}:/home/jovyan", *(f"{host}:{path}" for host, path in (volumes or {}).items())],
             labels={"gpuclass.benchmark": "startup"},
+            **(limits or {}),
         )
         try:
             _wait(container, f"{url}api")

@@ -28,82 +28,11 @@
 # %% jupyter={"source_hidden": true} tags=["setup"]
 import os
 import time
-from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.patches import FancyBboxPatch
+from gpuclass.seat import seat  # 내 자리를 알려 주는 함수예요. 이 수업에서는 어느 노트북에서나 쓸 수 있어요.
 
 FAST = os.environ.get("GPUCLASS_FAST") == "1"  # 자동 점검용이에요. 수업에서는 쓰지 않아요.
-
-
-def read_number(*paths):
-    """처음으로 읽히는 파일의 첫 숫자. 하나도 없으면 None이에요."""
-    for path in paths:
-        try:
-            return int(Path(path).read_text().split()[0])
-        except (OSError, ValueError, IndexError):
-            continue
-    return None
-
-
-def cpu_cores():
-    """내 자리에 주어진 CPU 코어 수."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        quota = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    if quota in (None, "max", -1) or not period:
-        return len(os.sched_getaffinity(0))
-    return int(quota) / int(period)
-
-
-def memory_gib():
-    """내 자리에 주어진 메모리(GiB)."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = read_number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return min(machine, limit or machine) / 2**30
-
-
-def my_seat():
-    """내 자리를 설명하는 줄들."""
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_properties(0)
-        kind = "GPU 자리"
-        lines = [
-            ("GPU", gpu.name),
-            ("GPU 메모리", f"{gpu.total_memory / 2**30:.1f} GiB"),
-            ("계산 묶음(SM)", f"{gpu.multi_processor_count}개"),
-        ]
-    else:
-        kind = "CPU 자리"
-        lines = [("GPU", "없음 — 이 수업은 CPU로도 할 수 있어요")]
-    lines += [
-        ("CPU 코어", f"{cpu_cores():g}개"),
-        ("메모리", f"{memory_gib():.1f} GiB"),
-        ("PyTorch", torch.__version__),
-    ]
-    return kind, lines
-
-
-def draw_card():
-    """내 자리를 카드 한 장으로 그려요."""
-    kind, lines = my_seat()
-    colour = "#2e7d32" if kind.startswith("GPU") else "#1565c0"
-    figure, axes = plt.subplots(figsize=(7, 0.5 * len(lines) + 1.2))
-    axes.set(xlim=(0, 10), ylim=(0, len(lines) + 2))
-    axes.axis("off")
-    box = {"boxstyle": "round,pad=0.1,rounding_size=0.3", "linewidth": 2, "edgecolor": colour}
-    axes.add_patch(FancyBboxPatch((0.3, 0.3), 9.4, len(lines) + 1.3, facecolor="white", **box))
-    axes.add_patch(FancyBboxPatch((0.3, len(lines) + 0.7), 9.4, 0.9, facecolor=colour, **box))
-    axes.text(0.7, len(lines) + 1.15, f"내 자리: {kind}", color="white", fontsize=15, va="center")
-    for row, (name, value) in enumerate(lines):
-        height = len(lines) - row - 0.15
-        axes.text(0.7, height, name, color="#555555", fontsize=11, va="center")
-        axes.text(3.3, height, value, fontsize=11, va="center")
-    plt.show()
-
 
 # %% [markdown]
 # ## 1. 셀을 실행해 봐요 (4분)
@@ -158,7 +87,13 @@ print("GPU 개수: " + 3)
 # 여러분의 코드는 지금 이 노트북 컴퓨터가 아니라 **대학교 서버의 내 자리**에서 돌고 있어요. 그 자리의 카드를 그려 볼까요?
 
 # %%
-draw_card()
+seat().draw()
+
+# %% [markdown]
+# **GPU 메모리**는 GPU가 숫자를 올려 두는 책상이고, **메모리(RAM)**는 CPU의 책상이에요. 자리마다 쓸 수 있는 넓이가 정해져
+# 있고, GPU 자리라면 카드의 **한도** 줄이 그 넓이를 누가 지켜 주는지 말해 줘요. 지금 얼마나 쓰고 있는지는 화면 **맨 아래 왼쪽**에 늘 보여요.
+#
+# 메모리가 모자라면 셀에서 오류가 나요. 그때는 오류 아래에 붙는 **💡 설명**을 읽고 그대로 해 보세요.
 
 # %% [markdown]
 # 앞으로 모든 시간에 아래 한 줄을 만나요. GPU가 있으면 `"cuda"`, 없으면 `"cpu"`를 골라 줘요.
@@ -181,6 +116,12 @@ seconds = time.perf_counter() - start
 
 print(f"곱하기 약 {n**3 / 1e8:,.1f}억 번을 {seconds:.3f}초에 했어요 ({device})")
 print(f"왼쪽 위 칸의 값: {corner:,.0f}")
+
+# %% [markdown]
+# 자리 카드는 언제든 다시 볼 수 있어요. 새 셀에 `seat()`라고 쓰고 실행하면 돼요.
+
+# %%
+seat()
 
 # %% [markdown]
 # **생각해 보기**

@@ -89,9 +89,13 @@ def start(engine: docker.DockerClient, built: dict[str, str], home: Path) -> Sta
 
     @contextmanager
     def started(
-        image: str | None = None, volumes: dict[str, str] | None = None, **environment: str
+        image: str | None = None,
+        volumes: dict[str, str] | None = None,
+        limits: dict[str, str] | None = None,
+        **environment: str,
     ) -> Iterator[Server]:
-        with serve(engine, image or built["student"], home, environment=environment, volumes=volumes) as server:
+        image = image or built["student"]
+        with serve(engine, image, home, environment=environment, volumes=volumes, limits=limits) as server:
             try:
                 yield server
             finally:

@@ -23,23 +23,18 @@ notebook = nbformat.read("/lecture/lecture.ipynb", as_version=4)
 NotebookClient(notebook, timeout=60, resources={"metadata": {"path": "/tmp"}}).execute()
 print("RESULT" + json.dumps(notebook))
 """
-FAKE_GPU = """
-import torch
-from types import SimpleNamespace
-torch.cuda.is_available = lambda: True
-torch.cuda.get_device_properties = lambda _: SimpleNamespace(
-    name="NVIDIA H100 80GB HBM3 MIG 1g.10gb", total_memory=10 * 2**30, multi_processor_count=16)
-"""
 
 
-def execute(engine: docker.DockerClient, image: str, notebook: bytes, folder: Path) -> dict[str, Any]:
+def execute(
+    engine: docker.DockerClient, image: str, notebook: bytes, folder: Path, **environment: str
+) -> dict[str, Any]:
     """Run a notebook as a student's container would; the notebook with its outputs."""
     folder.chmod(0o755)
     (folder / "lecture.ipynb").write_bytes(notebook)
     container = engine.containers.run(
         image,
         ["timeout", str(SECONDS), "python", "-c", RUNNER],
-        environment={"GPUCLASS_FAST": "1", "OMP_NUM_THREADS": "1"},
+        environment={"GPUCLASS_FAST": "1", "OMP_NUM_THREADS": "1", **environment},
         volumes={str(folder): {"bind": "/lecture", "mode": "ro"}},
         network_mode="none",
         read_only=True,
@@ -76,11 +71,14 @@ def test_a_lecture_runs_to_its_end_without_a_complaint(
 def test_a_gpu_seat_has_its_card_too(engine: docker.DockerClient, built: dict[str, str], tmp_path: Path) -> None:
     warm_up = read_source(LECTURES / "00-warm-up" / "00-warm-up.py")
     setup = next(cell for cell in warm_up.cells if "setup" in cell.metadata.get("tags", []))
-    setup.source += FAKE_GPU + "\nprint(my_seat())\ndraw_card()"
+    setup.source += "\nprint(seat())\nseat().draw()"
     warm_up.cells = [setup]
-    done = execute(engine, built["student"], json.dumps(warm_up).encode(), tmp_path)
+    seat = {"gpu": True, "device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "mode": "mig", "enforcement": "hardware"}
+    declared = json.dumps({**seat, "memory": 10 * 2**30, "device_memory": 10 * 2**30, "shares": 1, "of": 1})
+    done = execute(engine, built["student"], json.dumps(warm_up).encode(), tmp_path, GPUCLASS_SEAT=declared)
     text = "".join(str(output.get("text", "")) for _, output in outputs(done))
-    assert "GPU 자리" in text
-    assert "10.0 GiB" in text
+    for part in ("GPU 자리", "10.0 GiB", "MIG 조각", "하드웨어가 지켜요"):
+        assert part in text
+    assert "PyTorch가 찾지 못해요" in text, "this machine's test has no GPU, and the card does not hide it"
     assert any("image/png" in output.get("data", {}) for _, output in outputs(done))
     assert not [output for _, output in outputs(done) if output.get("name") == "stderr"]

@@ -1,0 +1,103 @@
+"""What Lab shows of the seat: the line in the status bar, and notices of the watch, the hub and the kernel.
+
+Runs in the user's server, which Lab asks every few seconds; so nothing here is imported or read before it asks, and one
+answer costs a few small files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpuclass import cgroup
+from gpuclass.seat import NOTICES, WORDS, Card, read
+
+FILES = ("watch.json", "hub.json")
+CLOSE_TO_LIMIT = 0.9  # of a limit: the status bar turns to a warning
+
+KILLED = {
+    "ko": "메모리(RAM)가 부족해서 실행 중이던 커널이 꺼졌어요. 적어 둔 코드는 그대로예요. 데이터나 배치 크기를 "
+    "줄이고, 안 쓰는 노트북의 커널을 끈 다음 위에서부터 다시 실행해 주세요. (한도 {limit:.1f} GiB)",
+    "en": "Memory (RAM) ran out and a running kernel was stopped. Your code is still there. Use less data or "
+    "smaller batches, shut down kernels you do not need, then run from the top. (limit {limit:.1f} GiB)",
+}
+
+
+class NoticeBoard:
+    """What is to be told, as it is now.
+
+    Args:
+        environ, notices, cgroups: where seat, notices and limits are; see gpuclass.seat.
+        now: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        notices: Path = NOTICES,
+        cgroups: Path = cgroup.CGROUPS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.environ = environ
+        self.notices = notices
+        self.cgroups = cgroups
+        self.now = now
+        self._kills = 0  # a container begins with none
+        self._killed: dict[str, Any] | None = None
+
+    def read(self) -> dict[str, Any]:
+        """What Lab shows.
+
+        Returns:
+            ``text`` and ``details`` for the status bar, ``close`` to a limit or not, and ``notices``, each with id,
+            level ("info", "warning", "error") and text in the class's language.
+        """
+        card = read(self.environ, self.notices, self.cgroups, modules={})
+        return {
+            "text": " · ".join(part for part, _ in self._parts(card)),
+            "details": str(card),
+            "close": any(close for _, close in self._parts(card)),
+            "notices": [*self._posted(card.language), *self._own(card)],
+        }
+
+    def _parts(self, card: Card) -> list[tuple[str, bool]]:
+        """Parts of the status bar's line, and whether each is close to its limit."""
+        parts = [(WORDS.get(card.language, WORDS["en"])["gpu seat" if card.gpu else "cpu seat"], False)]
+        if card.gpu and card.memory:
+            parts = [_part("GPU", card.used, card.memory)]
+        if card.ram:
+            parts.append(_part("RAM", card.ram.used, card.ram.limit))
+        return parts
+
+    def _posted(self, language: str) -> list[dict[str, Any]]:
+        """Notices that the host has put up; a file that cannot be read is a missing one."""
+        found = []
+        for name in FILES:
+            try:
+                posted = json.loads((self.notices / name).read_text(encoding="utf-8"))["notices"]
+                found += [
+                    {"id": str(notice["id"]), "level": str(notice["level"]), "text": str(notice[language])}
+                    for notice in posted
+                    if notice.get("until") is None or notice["until"] > self.now()
+                ]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return found
+
+    def _own(self, card: Card) -> list[dict[str, Any]]:
+        """That the kernel has killed a process for memory, until it has to say so again."""
+        if card.ram and card.ram.kills > self._kills:
+            self._kills = card.ram.kills
+            text = KILLED.get(card.language, KILLED["en"]).format(limit=card.ram.limit / 2**30)
+            self._killed = {"id": f"killed-{self._kills}", "level": "error", "text": text}
+        return [self._killed] if self._killed else []
+
+
+def _part(name: str, used: int | None, limit: int) -> tuple[str, bool]:
+    if used is None:
+        return f"{name} {limit / 2**30:.1f} GiB", False
+    return f"{name} {used / 2**30:.1f} / {limit / 2**30:.1f} GiB", used > CLOSE_TO_LIMIT * limit

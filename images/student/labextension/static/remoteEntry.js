@@ -1,0 +1,122 @@
+/*
+ * The seat in Lab's status bar, and notices about it.
+ *
+ * A prebuilt extension written by hand: the file is what a bundler would have made, a module-federation container with
+ * init() and get(), so the image needs no Node and the page loads one small script. Everything that is said comes from
+ * the user's server, in the class's language: gpuclass/noticeboard.py.
+ */
+"use strict";
+
+(() => {
+  const POLL_MS = 5000;
+  const MESSAGE_LIMIT = 140; // Lab cuts longer messages off
+  const SEEN = "gpuclass-seen-notices";
+  const MORE = { ko: "자세히", en: "More" };
+  const TITLE = { ko: "내 자리", en: "My seat" };
+  let scope;
+
+  /** A package of Lab's own. A package that other extensions bring too is taken in the version that Lab brings. */
+  async function shared(name) {
+    const versions = Object.values(scope[name]);
+    const entry = versions.find((found) => found.loaded) || versions[0];
+    return (await entry.get())();
+  }
+
+  async function extension() {
+    const [apputils, services, statusbar, translation, widgets] = await Promise.all(
+      ["@jupyterlab/apputils", "@jupyterlab/services", "@jupyterlab/statusbar", "@jupyterlab/translation", "@lumino/widgets"].map(shared)
+    );
+    return {
+      id: "gpuclass:seat",
+      description: "The seat in the status bar, and notices about it",
+      autoStart: true,
+      optional: [statusbar.IStatusBar, translation.ITranslator],
+      activate: (app, bar, translator) => activate(app, bar, translator, { apputils, services, widgets }),
+    };
+  }
+
+  function activate(app, bar, translator, { apputils, services, widgets }) {
+    const language = translator && translator.languageCode.startsWith("ko") ? "ko" : "en";
+    const settings = app.serviceManager.serverSettings;
+    const url = settings.baseUrl + "gpuclass/seat";
+    const shown = new Map(); // id of a notice → Lab's id of its notification
+    const seen = new Set(JSON.parse(sessionStorage.getItem(SEEN) || "[]")); // reloading the page repeats nothing
+    let details = "";
+
+    const item = new widgets.Widget({ node: document.createElement("button") });
+    item.node.type = "button";
+    item.node.style.cssText = "border:0;background:none;color:inherit;font:inherit;cursor:pointer;white-space:nowrap";
+    item.node.addEventListener("click", () => explain(details));
+    item.hide();
+    if (bar) {
+      bar.registerStatusItem("gpuclass:seat", { item, align: "left", rank: -10, priority: 1, isActive: () => details !== "" });
+    }
+
+    function explain(text) {
+      const body = new widgets.Widget();
+      body.node.style.cssText = "white-space:pre-wrap;max-width:40em;line-height:1.6";
+      body.node.textContent = text;
+      void apputils.showDialog({ title: TITLE[language], body, buttons: [apputils.Dialog.okButton()] });
+    }
+
+    function notify(notice) {
+      const long = notice.text.length > MESSAGE_LIMIT;
+      const text = long ? notice.text.slice(0, MESSAGE_LIMIT - 1) + "…" : notice.text;
+      const actions = long ? [{ label: MORE[language], callback: () => explain(notice.text) }] : [];
+      const type = ["info", "warning", "error"].includes(notice.level) ? notice.level : "info";
+      shown.set(notice.id, apputils.Notification.emit(text, type, { autoClose: false, actions }));
+      seen.add(notice.id);
+      sessionStorage.setItem(SEEN, JSON.stringify([...seen]));
+    }
+
+    function show(seat) {
+      details = seat.details;
+      item.node.textContent = seat.text;
+      item.node.title = seat.details;
+      item.node.style.fontWeight = seat.close ? "bold" : "";
+      item.node.style.color = seat.close ? "var(--jp-error-color1)" : "inherit";
+      item.show();
+      const current = new Set(seat.notices.map((notice) => notice.id));
+      seat.notices.filter((notice) => !seen.has(notice.id)).forEach(notify);
+      for (const [id, notification] of shown) {
+        if (!current.has(id)) {
+          apputils.Notification.dismiss(notification); // it no longer holds
+          shown.delete(id);
+        }
+      }
+    }
+
+    async function ask() {
+      try {
+        const response = await services.ServerConnection.makeRequest(url, {}, settings);
+        if (response.ok) {
+          show(await response.json());
+        }
+      } catch {
+        // The server is not reachable: Lab says so itself, and the next turn asks again.
+      }
+    }
+
+    async function turn() {
+      if (!document.hidden) {
+        await ask();
+      }
+      setTimeout(turn, POLL_MS);
+    }
+    document.addEventListener("visibilitychange", () => void (document.hidden || ask()));
+    void app.restored.then(turn);
+  }
+
+  (window._JUPYTERLAB = window._JUPYTERLAB || {}).gpuclass = {
+    init: (shareScope) => {
+      scope = shareScope;
+    },
+    get: async (name) => {
+      if (name !== "./extension") {
+        throw new Error(`gpuclass has no module ${name}`);
+      }
+      const plugin = await extension();
+      return () => ({ __esModule: true, default: plugin });
+    },
+  };
+})();
