@@ -109,7 +109,7 @@ def choice(free: Free | None, language: words.Language) -> Choice:
         return Choice(known=False, gpu_now=said["free-unknown"], gpu_go=said["gpu-wait"], cpu_now=_wait(free, language))
     seats = free.gpu_seats_free
     counted = {0: said["free-none"], 1: said["free-one"]}.get(seats, said["free-many"].format(free=seats))
-    now = [f"{counted} ({said['of-seats'].format(seats=free.gpu_seats)})"]
+    now = []
     if free.waiting_for_gpu:
         key = "waiting-one" if free.waiting_for_gpu == 1 else "waiting-many"
         now.append(said[key].format(waiting=free.waiting_for_gpu))
@@ -118,7 +118,7 @@ def choice(free: Free | None, language: words.Language) -> Choice:
         now.append(said["wait-time"].format(time=words.duration(free.gpu_seconds, language)))
     return Choice(
         known=True,
-        gpu_now=" · ".join(now),
+        gpu_now=f"{counted} ({said['of-seats'].format(seats=free.gpu_seats)})\n{' · '.join(now)}".strip(),
         gpu_go=said["gpu-start" if at_once else "gpu-wait"],
         cpu_now=_wait(free, language),
     )

@@ -117,7 +117,7 @@
   async function reconnect() {
     await hub.sleep(300 + 700 * Math.random());
     let found = await hub.server();
-    if (found === null && !busy) show("reconnecting");
+    if (found === null && !busy) show("reconnecting", { place: now.why ? place(now.ahead) : "" });
     found ??= await hub.until(() => true, { every: 2000 });
     if (busy) return;
     if (found?.pending === "spawn") listen();
