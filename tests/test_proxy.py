@@ -22,8 +22,18 @@ def test_the_proxy_listens_where_the_site_says_and_its_api_only_on_loopback(make
         "--api-ip": "127.0.0.1",
         "--api-port": "8001",
         "--default-target": "http://10.89.0.1:8081",
-        "--error-target": "http://10.89.0.1:8081/hub/error",
+        "--error-path": str(proxy.ERRORS / "ko"),
     }
+
+
+@pytest.mark.parametrize(("language", "text"), [("ko", "다시 연결하고 있어요"), ("en", "Reconnecting")])
+def test_a_hub_that_is_down_is_explained_in_the_class_language(
+    make_settings: MakeSettings, language: str, text: str
+) -> None:
+    settings = make_settings()
+    settings = settings.model_copy(update={"class_": settings.class_.model_copy(update={"language": language})})
+    page = Path(options(proxy.command(settings))["--error-path"]) / "error.html"
+    assert text in page.read_text(encoding="utf-8")
 
 
 def test_hosts_are_told_apart_only_with_subdomains(settings: Settings, make_settings: MakeSettings) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
+from gpuclass import proxy
 from gpuclass.gpus import words
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, QUIET, TABLET
 from tests.gpus.queue_hub import QueueHub
@@ -205,6 +206,24 @@ def test_after_a_restart_of_the_hub_the_page_goes_on_by_itself(browser: Browser,
     student.sees("seat")
     assert student.reads("place") == "앞에 1명"
     assert hub.asked_for("stays") == {"gpu": True}
+
+
+def test_the_proxys_page_waits_until_somebody_answers_and_goes_on(browser: Browser, hub: QueueHub) -> None:
+    context = browser.new_context(viewport=LAPTOP, locale="ko-KR")
+    page = context.new_page()
+    down = True
+
+    def answer(route: Route) -> None:
+        if down:
+            route.fulfill(status=503, path=proxy.ERRORS / "ko" / "error.html")
+        else:
+            route.fulfill(body="<h1>Lab</h1>", content_type="text/html")
+
+    context.route("**/user/anybody/lab", answer)
+    page.goto(hub.url.replace("/hub", "/user/anybody/lab"))
+    expect(page.get_by_role("heading")).to_have_text("다시 연결하고 있어요")
+    down = False
+    expect(page.get_by_role("heading")).to_have_text("Lab")
 
 
 def test_the_pages_script_says_times_and_places_as_the_hub_does(browser: Browser, hub: QueueHub) -> None:
