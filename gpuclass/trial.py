@@ -94,6 +94,7 @@ def serve(
     environment: Mapping[str, str] | None = None,
     volumes: Mapping[str, str] | None = None,
     limits: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Start the image's own command under the walls of a class, wait for the first 200, remove the container after.
 
@@ -104,6 +105,7 @@ def serve(
         environment: beyond what the hub would set.
         volumes: host path → path in the container, with `:ro` after it where it is not to be written.
         limits: further arguments of Docker, such as `mem_limit`.
+        labels: of the container, beyond the one that says that it is a trial.
 
     Raises:
         TimeoutError: it does not answer, or has ended; the text holds its log.
@@ -123,7 +125,7 @@ def serve(
             security_opt=["no-new-privileges"],
             environment={**hub_environment(hub_port, url), **(environment or {})},
             volumes=[f"{home}:/home/jovyan", *(f"{host}:{path}" for host, path in (volumes or {}).items())],
-            labels={"gpuclass.benchmark": "startup"},
+            labels={"gpuclass.benchmark": "startup", **(labels or {})},
             **(limits or {}),
         )
         try:
