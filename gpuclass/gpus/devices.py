@@ -353,7 +353,7 @@ def xid_fault(xid: int) -> str:
         return ""
     return (
         f"The driver reported Xid {xid}: the GPU, its memory or its link has failed. Reset it with `nvidia-smi "
-        "--gpu-reset`, then gpuclass gpus --in-service UUID; or reboot."
+        "--gpu-reset`, then `gpuclass gpus --in-service UUID`; or reboot."
     )
 
 
@@ -452,6 +452,7 @@ def _replace(path: Path, content: object) -> None:
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps(content), encoding="utf-8")
+    fresh.chmod(0o644)  # root's umask may be stricter, and the service user has to read what root writes
     fresh.replace(path)
 
 

@@ -98,7 +98,7 @@ def test_a_container_is_told_what_it_has(engine: NestedEngine, settings: Setting
     assert devices == ["nvidia1"]
     told = json.loads(variables["GPUCLASS_SEAT"])
     assert (told["uuid"], told["memory"], told["enforcement"]) == (UUIDS[1], 40 * GIB, "watchdog")
-    assert variables["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.5000"
+    assert variables["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.4937"
 
 
 def test_a_device_that_the_engine_does_not_know_fails_plainly(engine: NestedEngine, settings: Settings) -> None:

@@ -84,7 +84,7 @@ def test_who_holds_the_limit_is_told_as_it_is(mode: Mode, who: str) -> None:
 def test_in_shared_pytorch_is_asked_to_keep_to_the_share() -> None:
     environment = request(lease(20 * GIB, shares=2), Mode.SHARED, CDI, DEVICE).environment
     assert environment is not None
-    assert environment["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.5000"
+    assert environment["PYTORCH_CUDA_ALLOC_CONF"] == "per_process_memory_fraction:0.4937"
     for mode in (Mode.EXCLUSIVE, Mode.MIG, Mode.MPS):
         assert "PYTORCH_CUDA_ALLOC_CONF" not in (request(lease(), mode, CDI, DEVICE).environment or {})
 
