@@ -1,6 +1,6 @@
 """Eighty students press start in the same second: a class of ours against JupyterHub with stock DockerSpawner.
 
-    python benchmarks/storm.py [--students 80] [--only gpuclass|stock]
+    python benchmarks/storm.py [--students 80] [--only gpuclass|stock] [--logs FOLDER]
 
 Real containers, real hubs, one after the other on the same machine; root, like ``gpuclass up``. Everybody is logged in
 first. A student is ready when the first page of their own server has come, by the way that a browser takes:
@@ -149,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--students", type=int, default=80, help="how many press start (default: 80)")
     parser.add_argument("--only", choices=VARIANTS, help="run one side, without a ratio")
+    parser.add_argument("--logs", type=Path, help="keep the logs of hub, proxy and services below this folder")
     options = parser.parse_args(arguments)
     StopSignal()  # Ctrl-C and its like interrupt what runs; everything below is undone on the way out
 
@@ -165,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 else:
                     side = undo.enter_context(ours(people, folder))
                 figures = asyncio.run(storm(client, side))
+                if options.logs:
+                    shutil.copytree(side.logs, options.logs / name, dirs_exist_ok=True)
                 if figures.failures:
                     print("\n".join([*figures.failures, *side.last_words()]))
             lines[name] = figures.line()

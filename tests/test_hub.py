@@ -1,8 +1,11 @@
 """Settings in, JupyterHub's configuration out; on a bare Config, with no hub running."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from jupyterhub import orm
+from sqlalchemy import text
 from traitlets.config import Config
 
 from gpuclass import hub, images
@@ -51,6 +54,18 @@ def test_what_the_hub_must_remember_lies_in_the_data_folder(settings: Settings) 
     assert c.JupyterHub.db_url == f"sqlite:///{settings.data}/hub/jupyterhub.sqlite"
     assert (settings.data / "hub").stat().st_mode & 0o777 == 0o700
     assert configured(settings).JupyterHub.cookie_secret == c.JupyterHub.cookie_secret
+
+
+def test_the_hubs_commits_do_not_wait_for_the_disk(settings: Settings) -> None:
+    c = configured(settings)
+    session = orm.new_session_factory(c.JupyterHub.db_url, **c.JupyterHub.db_kwargs)()
+    with closing(session):
+        session.add(orm.User(name="s001"))
+        session.commit()
+        pragmas = [session.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
+        assert pragmas == ["wal", 1]  # 1: NORMAL
+    session.get_bind().dispose()
+    assert list((settings.data / "hub").glob("*-wal")) == []  # closed in order, it is one file that can be copied
 
 
 def test_only_operators_of_the_roster_are_admins(settings: Settings) -> None:
