@@ -1,0 +1,160 @@
+"""Idle seats: whoever holds one is warned, keeps it by working, and loses it only outside lessons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gpuclass.gpus import notices
+from gpuclass.gpus.idle import Kernel
+from gpuclass.gpus.model import Lease, Seat, State
+from gpuclass.gpus.notices import Board
+from gpuclass.gpus.reclaim import Reclaimer
+from gpuclass.gpus.usage import SeatUse, Usage, write_usage
+from gpuclass.settings import Settings
+from tests.conftest import MakeSettings
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(f"2026-12-01 {text}").replace(tzinfo=ZoneInfo("Asia/Seoul")).timestamp()
+
+
+LEASE = Lease(
+    1, "s001", State.ACTIVE, (Seat("local", "GPU-1", 0, 10),), gpu=True, container="c1", granted_at=moment("09:00")
+)
+
+
+@dataclass
+class HubDouble:
+    """A hub with one server; what was asked of it and stopped in it."""
+
+    settings: Settings
+    time: float = 0.0
+    kernels: Sequence[Kernel] | None = ()
+    asked: int = 0
+    stopped: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings.gpus_folder.mkdir()
+        self.lease = LEASE
+        self.reclaimer = self.new()
+
+    def new(self) -> Reclaimer:
+        board = Board(self.settings.notices, "hub")
+        return Reclaimer(self.settings, self.kernels_of, self.stop, board, now=lambda: self.time)
+
+    async def kernels_of(self, user: str) -> Sequence[Kernel] | None:
+        self.asked += 1
+        return self.kernels
+
+    async def stop(self, user: str) -> None:
+        self.stopped.append(user)
+
+    async def at(self, text: str, *, busy_at: str = "09:30") -> bool:
+        """Look at this time; whether the holder reads a warning afterwards."""
+        self.time = moment(text)
+        seat = SeatUse("c1", "s001", 1, "GPU-1", 10, 5, 1, moment(busy_at))
+        write_usage(self.settings.gpus_folder, Usage("local", self.time, (seat,)))
+        await self.reclaimer.look([self.lease])
+        return bool(notices.read(self.settings.notices("s001"), "hub"))
+
+
+@pytest.fixture
+def hub(make_settings: MakeSettings) -> HubDouble:
+    """Lessons until 12:00; a seat is idle after 30 minutes."""
+    return HubDouble(
+        make_settings('timezone = "Asia/Seoul"\nlessons = ["2026-12-01 09:00-12:00"]\n[gpu]\nidle = "30m"')
+    )
+
+
+async def test_an_idle_holder_is_warned_and_five_minutes_later_the_seat_is_free(hub: HubDouble) -> None:
+    assert not await hub.at("12:20")
+    assert await hub.at("12:25")
+    assert await hub.at("12:29")
+    assert hub.stopped == []
+    assert not await hub.at("12:30")
+    assert hub.stopped == ["s001"]
+
+
+async def test_running_a_cell_after_the_warning_keeps_the_seat(hub: HubDouble) -> None:
+    assert await hub.at("12:25")
+    hub.kernels = [Kernel(False, moment("12:28"))]
+    assert not await hub.at("12:29")
+    assert not await hub.at("12:40")
+    assert hub.stopped == []
+
+
+async def test_a_training_in_a_closed_browser_keeps_the_seat(hub: HubDouble) -> None:
+    hub.kernels = [Kernel(True, moment("09:30"))]
+    assert not await hub.at("15:00")
+    assert not await hub.at("15:10")
+    assert hub.stopped == []
+
+
+async def test_nobody_is_asked_during_a_lesson_or_while_the_gpu_works(hub: HubDouble) -> None:
+    assert not await hub.at("11:59")
+    assert not await hub.at("15:00", busy_at="14:59")
+    assert hub.asked == 0
+
+
+async def test_a_lesson_that_begins_after_the_warning_keeps_the_seat(
+    make_settings: MakeSettings, hub: HubDouble
+) -> None:
+    assert await hub.at("12:25")
+    settings = make_settings('timezone = "Asia/Seoul"\nlessons = ["2026-12-01 12:26-13:00"]\n[gpu]\nidle = "30m"')
+    hub.reclaimer._settings = settings
+    assert not await hub.at("12:31")
+    assert hub.stopped == []
+
+
+async def test_without_a_fresh_look_of_the_watch_nobody_loses_a_seat(hub: HubDouble) -> None:
+    assert await hub.at("12:25")
+    hub.time = moment("12:40")  # what the watch wrote is from 12:25
+    await hub.reclaimer.look([LEASE])
+    assert hub.stopped == []
+
+
+async def test_a_server_that_does_not_answer_keeps_its_seat(hub: HubDouble) -> None:
+    hub.kernels = None
+    assert not await hub.at("15:00")
+
+
+async def test_after_a_restart_of_the_hub_the_warning_is_repeated(hub: HubDouble) -> None:
+    assert await hub.at("12:25")
+    hub.reclaimer = hub.new()
+    assert await hub.at("12:40")
+    assert hub.stopped == []
+    await hub.at("12:45")
+    assert hub.stopped == ["s001"]
+
+
+async def test_a_new_lease_of_the_same_person_is_not_the_one_that_was_warned(hub: HubDouble) -> None:
+    assert await hub.at("12:25")
+    hub.lease = replace(LEASE, id=2, granted_at=moment("12:26"))
+    assert not await hub.at("12:30")
+    await hub.at("12:40")
+    assert hub.stopped == []
+
+
+async def test_a_server_that_cannot_be_stopped_is_tried_again(hub: HubDouble, caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(user: str) -> None:
+        raise RuntimeError("the engine does not answer")
+
+    assert await hub.at("12:25")
+    hub.reclaimer._stop = refuse
+    await hub.at("12:30")
+    assert "the engine does not answer" in caplog.text
+    hub.reclaimer._stop = hub.stop
+    await hub.at("12:31")
+    assert hub.stopped == ["s001"]
+
+
+async def test_whoever_cannot_be_warned_keeps_the_seat(hub: HubDouble) -> None:
+    hub.lease = replace(LEASE, user="../x")
+    await hub.at("12:25")
+    await hub.at("12:40")
+    assert hub.stopped == []
