@@ -128,23 +128,25 @@ def read(folder: Path, writer: str) -> list[Notice]:
 
 
 def gigabytes(count: int) -> str:
-    """``"7.5 GB"``, in steps that a person compares; 1024³ bytes each, as nvidia-smi and PyTorch count."""
-    return f"{count / 2**30:.1f} GB"
+    """``"7.5 GiB"``: the unit of PyTorch's own message about memory, on the same screen."""
+    return f"{count / 2**30:.1f} GiB"
+
+
+# What to do comes first in each text: Lab shows the first 140 characters and the rest behind a button.
 
 
 def over(now: float, *, used: int, limit: int, seconds: float, mark: str) -> Notice:
     """The seat uses too much; so many seconds are left."""
-    left = round(seconds)
     return Notice(
         f"over-{mark}",
         now,
         "warning",
-        f"내 GPU 메모리 {gigabytes(limit)}를 넘어 {gigabytes(used)}를 쓰고 있어요. 같은 GPU를 쓰는 친구의 코드가 "
-        f"멈출 수 있어요. {left}초 안에 줄이지 않으면 실행 중인 셀을 멈춰요. 안 쓰는 노트북의 커널을 끄거나"
-        "(Kernel → Shut Down), 배치 크기를 줄여 보세요.",
-        f"You use {gigabytes(used)} of GPU memory; your seat has {gigabytes(limit)}. Code of others on the same GPU "
-        f"may fail. If it does not become less within {left} s, your running cells are interrupted. Shut down kernels "
-        "that you do not use (Kernel → Shut Down), or make the batch smaller.",
+        f"{round(seconds)}초 안에 GPU 메모리를 줄여 주세요. 안 쓰는 노트북의 커널을 끄거나(커널 → 커널 종료) 배치 "
+        f"크기를 줄이면 돼요. 내 자리는 {gigabytes(limit)}인데 {gigabytes(used)}를 쓰고 있어요. 같은 GPU를 쓰는 "
+        "친구의 코드가 멈출 수 있어서, 줄지 않으면 실행 중인 셀을 멈춰요.",
+        f"Use less GPU memory within {round(seconds)} s: shut down kernels that you do not use (Kernel → Shut Down "
+        f"Kernel), or make the batch smaller. You use {gigabytes(used)}; your seat has {gigabytes(limit)}. Code of "
+        "others on the same GPU may fail, so otherwise your running cells are interrupted.",
     )
 
 
@@ -154,13 +156,14 @@ def interrupted(now: float, *, used: int, limit: int, seconds: float, mark: str)
         f"interrupted-{mark}",
         now,
         "error",
-        f"GPU 메모리를 {gigabytes(limit)}까지 쓸 수 있는데 {gigabytes(used)}를 계속 써서 실행 중인 셀을 멈췄어요"
-        f"(KeyboardInterrupt). {round(seconds)}초 안에 줄어들지 않으면 커널을 다시 시작하고 변수는 사라져요. "
-        "모델과 텐서를 del로 지우고 torch.cuda.empty_cache()를 실행하거나, 커널을 직접 다시 시작하세요.",
-        f"Your cells were interrupted (KeyboardInterrupt): they went on using {gigabytes(used)} of GPU memory; your "
-        f"seat has {gigabytes(limit)}. If it does not become less within {round(seconds)} s, kernels are restarted and "
-        "their variables are lost. Delete models and tensors with del and call torch.cuda.empty_cache(), or restart "
-        "the kernel yourself.",
+        f"실행 중인 셀을 멈췄어요(KeyboardInterrupt). {round(seconds)}초 안에 모델과 텐서를 del로 지우고 "
+        "torch.cuda.empty_cache()를 실행하거나 커널을 다시 시작하세요. "
+        f"내 자리의 GPU 메모리는 {gigabytes(limit)}인데 {gigabytes(used)}를 계속 썼어요. 줄지 않으면 커널을 다시 "
+        "시작하고, 그러면 변수가 사라져요.",
+        f"Your cells were interrupted (KeyboardInterrupt). Within {round(seconds)} s, delete models with del and call "
+        "torch.cuda.empty_cache(), or restart the kernel. "
+        f"They went on using {gigabytes(used)} of GPU memory; your seat has {gigabytes(limit)}. If it does not become "
+        "less, the kernel is restarted and its variables are lost.",
         until=now + KEEP_S,
     )
 
@@ -171,11 +174,11 @@ def restarted(now: float, *, used: int, limit: int, mark: str) -> Notice:
         f"restarted-{mark}",
         now,
         "error",
-        f"GPU 메모리를 {gigabytes(limit)}까지 쓸 수 있는데 {gigabytes(used)}를 계속 써서 커널을 다시 시작했어요. "
-        "변수는 사라졌지만 노트북과 파일은 그대로예요. 배치 크기나 모델을 줄인 뒤 처음부터 실행하세요.",
-        f"Your kernel was restarted: it went on using {gigabytes(used)} of GPU memory, and your seat has "
-        f"{gigabytes(limit)}. Its variables are lost; notebooks and files are as they were. Make the batch or the "
-        "model smaller, then run from the top.",
+        "커널을 다시 시작했어요. 변수는 사라졌지만 노트북과 파일은 그대로예요. 배치 크기나 모델을 줄인 뒤 처음부터 "
+        f"실행하세요. 내 자리의 GPU 메모리는 {gigabytes(limit)}인데 {gigabytes(used)}를 계속 썼어요.",
+        "Your kernel was restarted. Its variables are lost; notebooks and files are as they were. Make batch or model "
+        f"smaller, then run from the top. It went on using {gigabytes(used)} of GPU memory; your seat has "
+        f"{gigabytes(limit)}.",
         until=now + KEEP_S,
     )
 
@@ -186,10 +189,10 @@ def fault(now: float, *, device: str) -> Notice:
         f"fault-{device}",
         now,
         "error",
-        "내 자리의 GPU가 고장 났어요. 내 잘못이 아니에요. 노트북을 저장하고(Ctrl+S) 서버를 껐다 켜면"
-        "(File → Hub Control Panel → Stop My Server → Start) 다른 GPU 자리를 받아요.",
-        "The GPU of your seat has failed. It is not your fault. Save your notebooks (Ctrl+S), then stop and start your "
-        "server (File → Hub Control Panel → Stop My Server → Start): you get a seat on another GPU.",
+        "내 자리의 GPU가 고장 났어요. 내 잘못이 아니에요. 노트북을 저장하고 서버를 껐다 켜면 다른 GPU 자리를 받아요"
+        "(파일 → 허브 컨트롤 패널).",
+        "The GPU of your seat has failed; it is not your fault. Save your notebooks, then stop and start your server "
+        "(File → Hub Control Panel): you get a seat on another GPU.",
     )
 
 
@@ -200,9 +203,9 @@ def idle(now: float, *, seconds: float, mark: str) -> Notice:
         f"idle-{mark}",
         now,
         "warning",
-        f"GPU 자리를 오래 쓰지 않았어요. {minutes}분 뒤에 자리를 돌려받아요. 계속 쓰려면 아무 셀이나 실행하세요. "
-        "파일은 그대로 남아요.",
-        f"Your GPU seat has been idle for long and is given back in {minutes} min. Run any cell to keep it. Your "
-        "files stay as they are.",
+        f"GPU 자리를 계속 쓰려면 아무 셀이나 실행하세요. 오래 쓰지 않아서 {minutes}분 뒤에 서버를 끄고 자리를 "
+        "돌려받아요. 파일은 그대로 남아요.",
+        f"Run any cell to keep your GPU seat. It has been idle for long: in {minutes} min your server is stopped and "
+        "the seat given back. Your files stay as they are.",
         until=now + seconds,
     )

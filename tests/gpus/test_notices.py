@@ -86,8 +86,35 @@ def test_every_text_says_figures_and_what_to_do_in_both_languages() -> None:
     ]
     for notice in told:
         for text in (notice.ko, notice.en):
-            assert "12.0 GB" in text
-            assert "10.0 GB" in text
+            assert "12.0 GiB" in text
+            assert "10.0 GiB" in text
     assert len({notice.id for notice in told}) == len(told)
     assert "5분" in notices.idle(1000, seconds=300, mark="1").ko
-    assert "Stop My Server" in notices.fault(1000, device="GPU-1").ko
+    assert "허브 컨트롤 패널" in notices.fault(1000, device="GPU-1").ko
+
+
+LAB_SHOWS = 140  # characters; the rest is behind a button
+
+
+@pytest.mark.parametrize(
+    ("notice", "ko", "en"),
+    [
+        (notices.over(1000, used=12 * GIB, limit=10 * GIB, seconds=20, mark="1"), "커널 → 커널 종료", "batch smaller"),
+        (
+            notices.interrupted(1000, used=12 * GIB, limit=10 * GIB, seconds=20, mark="1"),
+            "empty_cache()",
+            "empty_cache()",
+        ),
+        (
+            notices.restarted(1000, used=12 * GIB, limit=10 * GIB, mark="1"),
+            "배치 크기나 모델을 줄인",
+            "Make batch or model",
+        ),
+        (notices.fault(1000, device="GPU-1"), "껐다 켜면", "stop and start"),
+        (notices.idle(1000, seconds=300, mark="1"), "아무 셀이나 실행", "Run any cell"),
+    ],
+    ids=lambda value: value.id if isinstance(value, Notice) else "",
+)
+def test_what_to_do_stands_in_the_part_that_lab_shows(notice: Notice, ko: str, en: str) -> None:
+    assert ko in notice.ko[:LAB_SHOWS]
+    assert en in notice.en[:LAB_SHOWS]

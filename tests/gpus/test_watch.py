@@ -136,7 +136,7 @@ def test_a_seat_over_its_memory_is_warned_then_interrupted_then_restarted(machin
     holds(machine, {11: 8 * GIB, 12: 4 * GIB, 21: 10 * GIB})
     machine.look()
     assert [notice.level for notice in machine.told("s001")] == ["warning"]
-    assert "12.0 GB" in machine.told("s001")[0].ko
+    assert "12.0 GiB" in machine.told("s001")[0].ko
     assert machine.sent == []
     machine.look(20)
     assert machine.sent == [(20, 11, A, signal.SIGINT), (20, 12, A, signal.SIGINT)]

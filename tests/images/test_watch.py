@@ -175,7 +175,7 @@ async def test_a_greedy_cell_is_warned_then_interrupted_then_its_kernel_restarte
         watched.hold(held)
 
         await watched.until(lambda: [notice.level for notice in watched.told()] == ["warning"])
-        assert "14.0 GB" in watched.told()[0].ko
+        assert "14.0 GiB" in watched.told()[0].ko
         assert not cell.done()
         warned = time.monotonic()
         await watched.until(lambda: any(notice.id.startswith("interrupted") for notice in watched.told()))
