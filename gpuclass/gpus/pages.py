@@ -108,7 +108,8 @@ def choice(free: Free | None, language: words.Language) -> Choice:
     if free is None or not free.known:
         return Choice(known=False, gpu_now=said["free-unknown"], gpu_go=said["gpu-wait"], cpu_now=_wait(free, language))
     seats = free.gpu_seats_free
-    counted = {0: said["free-none"], 1: said["free-one"]}.get(seats, said["free-many"].format(free=seats))
+    counted = said["free-one"] if seats == 1 else said["free-many"].format(free=seats)
+    total = said["of-seats"].format(seats=free.gpu_seats)
     now = []
     if free.waiting_for_gpu:
         key = "waiting-one" if free.waiting_for_gpu == 1 else "waiting-many"
@@ -118,7 +119,7 @@ def choice(free: Free | None, language: words.Language) -> Choice:
         now.append(said["wait-time"].format(time=words.duration(free.gpu_seconds, language)))
     return Choice(
         known=True,
-        gpu_now=f"{counted} ({said['of-seats'].format(seats=free.gpu_seats)})\n{' · '.join(now)}".strip(),
+        gpu_now="\n".join([f"{counted} ({total})" if seats else said["free-none"], " · ".join(now)]).strip(),
         gpu_go=said["gpu-start" if at_once else "gpu-wait"],
         cpu_now=_wait(free, language),
     )

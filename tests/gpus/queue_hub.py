@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from gpuclass import ROOT
+
 CONFIG = '''
 import asyncio, json
 from types import SimpleNamespace
@@ -120,23 +122,72 @@ FREE = {
 }
 
 
-class QueueHub:
-    """A data folder, the hub that runs on it, and the script that its queue follows."""
+class HubProcess:
+    """A data folder and the hub that runs on it.
 
-    def __init__(self, folder: Path, language: str = "ko") -> None:
+    Args:
+        folder: where class.toml, the configuration and the log are written.
+        config: the text of jupyterhub_config.py.
+        class_toml: tables of class.toml beside [site] and [network]; the ports and the network are chosen here.
+        network: the first three numbers of a loopback network that no other hub of the tests has.
+    """
+
+    def __init__(self, folder: Path, config: str, class_toml: str, network: str = "127.11.0") -> None:
         with socket.socket() as free:
-            free.bind(("127.11.0.1", 0))
+            free.bind((f"{network}.1", 0))
             port = free.getsockname()[1]
         self.folder = folder
-        self.url = f"http://127.11.0.1:{port}/hub"
+        self.url = f"http://{network}.1:{port}/hub"
         self.log = folder / "hub.log"
-        self.script: dict[str, Any] = {"free": FREE, "places": {}, "starts": {}}
+        site = f'[site]\nhub_port = {port}\naddress = "http://{network}.1:{port}"\nsubdomains = false\n'
         (folder / "class.toml").write_text(
-            f'[class]\nname = "t"\ntitle = "딥러닝 캠프"\nlanguage = "{language}"\n[site]\nhub_port = {port}\n'
-            '[network]\nsubnet = "127.11.0.0/24"\n[gpu]\nmode = "shared"\n',
-            encoding="utf-8",
+            f'{class_toml}\n{site}[network]\nsubnet = "{network}.0/24"\n', encoding="utf-8"
         )
-        (folder / "hub_config.py").write_text(CONFIG, encoding="utf-8")
+        (folder / "hub_config.py").write_text(config, encoding="utf-8")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the hub and the commands of its class find in the environment."""
+        return {**os.environ, "GPUCLASS_CONFIG": str(self.folder / "class.toml"), "PYTHONPATH": str(ROOT)}
+
+    def start(self) -> None:
+        """Start the hub and wait until it answers."""
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterhub", "--config", "hub_config.py"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/health").is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+            assert self.process.poll() is None, self.log.read_text()
+        raise AssertionError(self.log.read_text())
+
+    def kill(self) -> None:
+        """End the hub as a crash would."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+
+class QueueHub(HubProcess):
+    """The hub of this module, and the script that its queue follows."""
+
+    def __init__(self, folder: Path, language: str = "ko") -> None:
+        super().__init__(
+            folder,
+            CONFIG,
+            f'[class]\nname = "t"\ntitle = "딥러닝 캠프"\nlanguage = "{language}"\n[gpu]\nmode = "shared"',
+        )
+        self.script: dict[str, Any] = {"free": FREE, "places": {}, "starts": {}}
         self._write()
 
     def free(self, **seen: object) -> None:
@@ -174,30 +225,3 @@ class QueueHub:
         new = self.folder / "script.new"
         new.write_text(json.dumps(self.script), encoding="utf-8")
         new.replace(self.folder / "script.json")
-
-    def start(self) -> None:
-        """Start the hub and wait until it answers."""
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterhub", "--config", "hub_config.py"],
-                cwd=self.folder,
-                env={**os.environ, "GPUCLASS_CONFIG": str(self.folder / "class.toml")},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self.url}/health").is_success:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
-            assert self.process.poll() is None, self.log.read_text()
-        raise AssertionError(self.log.read_text())
-
-    def kill(self) -> None:
-        """End the hub as a crash would."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)

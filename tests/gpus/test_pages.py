@@ -53,7 +53,7 @@ def test_free_seats_are_counted_and_can_be_taken_at_once() -> None:
 
 def test_without_a_free_seat_the_card_says_how_many_wait_and_how_long() -> None:
     said = pages.choice(Seen(waiting_for_gpu=5, gpu_seconds=150, start_seconds=25), "ko")
-    assert said.gpu_now == "지금은 빈자리가 없어요 (전체 8개)\n5명이 기다려요 · 기다리는 시간 약 3분"
+    assert said.gpu_now == "지금은 빈자리가 없어요\n5명이 기다려요 · 기다리는 시간 약 3분"
     assert said.gpu_go == "GPU 자리 기다리기"
     assert said.cpu_now == "기다리는 시간 약 30초"
 

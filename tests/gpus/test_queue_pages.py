@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Route, ViewportSize, expect, sync_playwright
 
 from gpuclass import proxy
 from gpuclass.gpus import words
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, QUIET, TABLET
+from tests.gpus.browsing import PATIENCE_MS, Student, log_in
 from tests.gpus.queue_hub import QueueHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PATIENCE_MS = 20_000
 CONTRAST = 4.5  # WCAG 2.2, level AA, for text
 CONTRASTS = """() => {
   // A canvas gives every colour, whatever its notation, as numbers.
@@ -66,44 +65,8 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Student:
-    """One person's page, logged in, at the choice."""
-
-    def __init__(self, browser: Browser, hub: QueueHub, login: str, size: ViewportSize = LAPTOP, dark: bool = False):
-        self.login, self.hub = login, hub
-        context = browser.new_context(viewport=size, locale="ko-KR", color_scheme="dark" if dark else "light")
-        context.set_default_timeout(PATIENCE_MS)
-        self.hosts: set[str | None] = set()
-        self.page: Page = context.new_page()
-        self.faults: list[str] = []
-        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        context.route("**/user/*/**", _inside)
-        self.page.goto(f"{hub.url}/login?next=/hub/spawn")
-        self.page.fill("#username_input", login)
-        self.page.fill("#password_input", "any")
-        self.page.click("#login_submit")
-        self.sees("choosing")
-
-    def sees(self, state: str) -> None:
-        """Wait until the page shows a state, and for a script that broke."""
-        self.page.wait_for_selector(f"#queue[data-state={state}]")
-        assert self.faults == []
-
-    def is_in(self) -> None:
-        """Wait until the hub has sent the browser on to the server."""
-        self.page.wait_for_url(re.compile(rf"/user/{self.login}/"))
-
-    def reads(self, part: str) -> str:
-        return self.page.locator(f"#queue-{part}").inner_text()
-
-    def buttons(self) -> list[str]:
-        return [text.strip() for text in self.page.locator("#queue button:visible").all_inner_texts()]
-
-
-def _inside(route: Route) -> None:
-    """What stands where the student's server would be."""
-    route.fulfill(body="<h1>Lab</h1>", content_type="text/html")
+def enter(browser: Browser, hub: QueueHub, login: str, size: ViewportSize = LAPTOP, *, dark: bool = False) -> Student:
+    return log_in(browser, hub.url, login, "any", size, dark=dark)
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +75,9 @@ def patience() -> None:
 
 
 def test_one_key_takes_the_gpu_and_the_page_says_where_one_stands(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "turn")
+    student = enter(browser, hub, "turn")
     expect(student.page.locator("#gpu-now")).to_have_text("빈자리 3개 (전체 8개)")
+    student.picture("choice")
     hub.queued("turn", "start", ahead=12, seconds=75)
     student.page.keyboard.press("Enter")
     student.sees("start")
@@ -139,7 +103,7 @@ def test_one_key_takes_the_gpu_and_the_page_says_where_one_stands(browser: Brows
 
 
 def test_who_waits_for_a_seat_can_start_on_the_cpu_instead(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "seat", TABLET)
+    student = enter(browser, hub, "seat", TABLET)
     hub.queued("seat", "seat", ahead=2, seconds=None)
     student.page.click(".choice-gpu")
     student.sees("seat")
@@ -151,14 +115,14 @@ def test_who_waits_for_a_seat_can_start_on_the_cpu_instead(browser: Browser, hub
 
 
 def test_the_cpu_can_be_chosen_at_once(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "cpu", TABLET)
+    student = enter(browser, hub, "cpu", TABLET)
     student.page.get_by_role("button", name=re.compile("CPU로 시작하기")).click()
     student.is_in()
     assert hub.asked_for("cpu") == {"gpu": False}
 
 
 def test_a_start_is_cancelled_only_after_a_question(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "leaves")
+    student = enter(browser, hub, "leaves")
     hub.queued("leaves", "start", ahead=3, seconds=20)
     student.page.click(".choice-gpu")
     student.sees("start")
@@ -172,7 +136,7 @@ def test_a_start_is_cancelled_only_after_a_question(browser: Browser, hub: Queue
 
 
 def test_a_failed_start_says_why_and_leads_back_to_the_choice(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "fails")
+    student = enter(browser, hub, "fails")
     hub.step("fails", phase="starting", progress=25, message="…")
     student.page.click(".choice-gpu")
     student.sees("starting")
@@ -184,7 +148,7 @@ def test_a_failed_start_says_why_and_leads_back_to_the_choice(browser: Browser, 
 
 
 def test_figures_on_the_choice_stay_fresh(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "thinks")
+    student = enter(browser, hub, "thinks")
     hub.free(gpu_seats_free=0, waiting_for_gpu=5, gpu_seconds=150)
     student.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(student.page.locator("#gpu-go")).to_have_text("GPU 자리 기다리기")
@@ -193,10 +157,11 @@ def test_figures_on_the_choice_stay_fresh(browser: Browser, hub: QueueHub) -> No
 
 
 def test_after_a_restart_of_the_hub_the_page_goes_on_by_itself(browser: Browser, hub: QueueHub) -> None:
-    student = Student(browser, hub, "stays", TABLET)
+    student = enter(browser, hub, "stays", TABLET)
     hub.queued("stays", "seat", ahead=2, seconds=200)
     student.page.click(".choice-gpu")
     student.sees("seat")
+    student.picture("queue")
     hub.kill()
     student.sees("reconnecting")
     assert student.reads("place") == "앞에 2명"
@@ -227,7 +192,7 @@ def test_the_proxys_page_waits_until_somebody_answers_and_goes_on(browser: Brows
 
 
 def test_the_pages_script_says_times_and_places_as_the_hub_does(browser: Browser, hub: QueueHub) -> None:
-    page = Student(browser, hub, "words").page
+    page = enter(browser, hub, "words").page
     for seconds in (None, 0, 9.9, 10, 45, 90, 91, 600, 3600, 3601):
         assert page.evaluate("(seconds) => duration(seconds)", seconds) == words.duration(seconds, "ko")
     for ahead in (0, 1, 2, 79):
@@ -237,7 +202,7 @@ def test_the_pages_script_says_times_and_places_as_the_hub_does(browser: Browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_all_text_can_be_read(browser: Browser, hub: QueueHub, dark: bool) -> None:
     login = f"reads{dark:d}"
-    student = Student(browser, hub, login, dark=dark)
+    student = enter(browser, hub, login, dark=dark)
     seen = dict(student.page.evaluate(CONTRASTS))
     hub.queued(login, "seat", ahead=2, seconds=200)
     student.page.click(".choice-gpu")
@@ -247,8 +212,8 @@ def test_all_text_can_be_read(browser: Browser, hub: QueueHub, dark: bool) -> No
     assert {text: ratio for text, ratio in seen.items() if ratio < CONTRAST} == {}
 
 
-def test_nothing_is_cut_off_on_a_small_screen(browser: Browser, hub: QueueHub, tmp_path: Path) -> None:
-    student = Student(browser, hub, "small", {"width": 360, "height": 640})
+def test_nothing_is_cut_off_on_a_small_screen(browser: Browser, hub: QueueHub) -> None:
+    student = enter(browser, hub, "small", {"width": 360, "height": 640})
     hub.queued("small", "unknown-devices", ahead=79, seconds=None)
     student.page.click(".choice-gpu")
     student.sees("unknown-devices")

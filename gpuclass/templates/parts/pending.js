@@ -4,6 +4,7 @@
   const STREAM = {{ progress_url | tojson }};
   const SAY_EVERY_MS = 15_000; // a screen reader hears a changed place no more often
   const QUEUE_SHARE = 50; // per cent of the bar that the queue takes; the start itself takes the rest
+  const LOG_LINES = 50;
   const FIRST = `gpuclass-first-${hub.user}`; // how many were ahead when this queue began, over reloads
   const CLASS = {{ class_title | tojson }};
   let stream;
@@ -78,6 +79,7 @@
     const line = document.createElement("li");
     line.textContent = text;
     $("progress-log").append(line);
+    if ($("progress-log").children.length > LOG_LINES) $("progress-log").firstChild.remove();
   }
 
   function hear(event) {
