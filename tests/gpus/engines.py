@@ -1,8 +1,9 @@
 """Docker Engines inside containers of this machine's engine, for what only another version or a killed daemon shows.
 
 Two kinds: Debian 13's (26.1) with CDI and a specification of devices that are not there, and this machine's own dockerd
-with an executable in place of NVIDIA's hook, which is how engines without CDI know the ``nvidia`` driver. Both have a
-network and a process space of their own; their containers' cgroups lie below this machine's.
+with executables in place of NVIDIA's hook, by which engines without CDI know the ``nvidia`` driver, and of its runtime,
+which is the default there. Both have a network and a process space of their own; their containers' cgroups lie below
+this machine's.
 
 The daemon is not the container's first process: `NestedEngine.kill` and `NestedEngine.start` are a crash and a restart.
 """
@@ -66,7 +67,21 @@ if unknown:
 root = os.path.join(state["bundle"], config["root"]["path"])
 for uuid in wanted:
     node = f"{{root}}/dev/nvidia{{known.index(uuid)}}"
-    subprocess.run(["nsenter", "-t", str(state["pid"]), "-m", "mknod", "-m", "666", node, "c", "1", "3"], check=True)
+    make = f"test -e {{node}} || mknod -m 666 {{node}} c 1 3"
+    subprocess.run(["nsenter", "-t", str(state["pid"]), "-m", "sh", "-c", make], check=True)
+'''
+
+RUNTIME = '''#!{python}
+"""Stands in for nvidia-container-runtime: runc with the hook for every container, whoever asked for a GPU."""
+import json, os, sys
+if "create" in sys.argv and "--bundle" in sys.argv:
+    path = os.path.join(sys.argv[sys.argv.index("--bundle") + 1], "config.json")
+    config = json.load(open(path))
+    path_of_hook = "/opt/double/bin/nvidia-container-runtime-hook"
+    hook = {{"path": path_of_hook, "args": ["hook", "prestart"], "env": ["PATH=/usr/bin"]}}
+    config.setdefault("hooks", {{}}).setdefault("prestart", []).append(hook)
+    json.dump(config, open(path, "w"))
+os.execvp("runc", ["runc", *sys.argv[1:]])
 '''
 
 
@@ -205,18 +220,24 @@ def _empty(engine: NestedEngine) -> None:
 def _prepare(folder: Path, kind: Kind, devices: Sequence[str]) -> None:
     folder.chmod(0o755)
     (folder / "cdi").mkdir()
-    cdi = {"features": {"cdi": True}} if kind is Kind.CDI else {}
-    (folder / "daemon.json").write_text(json.dumps(cdi), encoding="utf-8")
+    runtime = {"nvidia": {"path": "/opt/double/bin/nvidia-container-runtime"}}
+    bad_default = {
+        "runtimes": runtime,
+        "default-runtime": "nvidia",
+    }  # what our docs advise against must not hurt either
+    daemon = {"features": {"cdi": True}} if kind is Kind.CDI else bad_default
+    (folder / "daemon.json").write_text(json.dumps(daemon), encoding="utf-8")
     (folder / "devices.json").write_text(json.dumps(list(devices)), encoding="utf-8")
     if kind is Kind.CDI:
         (folder / "cdi" / "nvidia.yaml").write_text(
             json.dumps(specification(devices)), encoding="utf-8"
         )  # JSON is YAML, too
     else:
-        hook = folder / "bin" / "nvidia-container-runtime-hook"
-        hook.parent.mkdir()
-        hook.write_text(HOOK.format(python="/usr/bin/python3"), encoding="utf-8")
-        hook.chmod(0o755)
+        (folder / "bin").mkdir()
+        for name, script in (("nvidia-container-runtime-hook", HOOK), ("nvidia-container-runtime", RUNTIME)):
+            path = folder / "bin" / name
+            path.write_text(script.format(python="/usr/bin/python3"), encoding="utf-8")
+            path.chmod(0o755)
 
 
 def specification(devices: Sequence[str]) -> dict[str, Any]:
