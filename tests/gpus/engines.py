@@ -29,14 +29,20 @@ from typing import Any
 import docker
 import docker.errors
 from docker.models.containers import Container
-from docker.types import Mount
+from docker.types import DeviceRequest, Mount
 
 from gpuclass import images
+from gpuclass.gpus.wiring import Wiring
+from gpuclass.network import CLASS_LABEL
+from gpuclass.settings import Settings
+from gpuclass.spawner import environment, host_config
 
 LABEL = "gpuclass.test.engine"
 SEAT_IMAGE = "gpuclass-test-seat:latest"
 PACKAGES = ("docker.io",)
 START_TIMEOUT_S = 30
+UUIDS = ("GPU-aaaa0000-0000-0000-0000-000000000000", "GPU-bbbb0000-0000-0000-0000-000000000000", "MIG-cccc0000")
+"""What the engines of the tests' fixtures can give: the nth is ``/dev/nvidia<n>``."""
 LINKS = ("bin", "sbin", "lib", "lib64")
 
 QUICK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
@@ -201,7 +207,9 @@ def nested(
         status, output = container.exec_run(["sh", "-c", script])
         assert status == 0, output
         engine.start(*options)
-        engine.client.api.import_image_from_data(seat_image(), *SEAT_IMAGE.split(":"))
+        wants_all = ["ENV NVIDIA_VISIBLE_DEVICES=all"]  # as CUDA's images say
+        repository, _, tag = SEAT_IMAGE.partition(":")
+        engine.client.api.import_image_from_data(seat_image(), repository, tag, changes=wants_all)
         yield engine
     finally:
         _empty(engine)
@@ -289,7 +297,7 @@ def this_machine(host: docker.DockerClient) -> str:
 
 
 def seat_image() -> bytes:
-    """A container image of one busybox that says in ``NVIDIA_VISIBLE_DEVICES`` that it wants all GPUs, as CUDA's do."""
+    """The files of `SEAT_IMAGE`: one busybox."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for folder in ("bin", "dev", "proc", "sys", "tmp", "etc"):
@@ -298,6 +306,33 @@ def seat_image() -> bytes:
         for name in ("sh", "ls", "sleep", "env", "cat", "echo"):
             tar.addfile(_entry(f"bin/{name}", tarfile.SYMTYPE, "busybox"))
     return archive.getvalue()
+
+
+def look_inside(engine: NestedEngine, settings: Settings, wiring: Wiring) -> tuple[list[str], dict[str, str]]:
+    """The GPUs and the environment that a student's container has, hardened as the spawner asks for it."""
+    api = engine.client.api
+    config = api.create_host_config(
+        **host_config(settings),
+        network_mode="none",
+        device_requests=[DeviceRequest(**asked) for asked in wiring.device_requests],
+    )
+    container = api.create_container(
+        SEAT_IMAGE,
+        ["sh", "-c", "ls /dev; echo --; env"],
+        environment={**environment(settings, "student"), **(wiring.environment or {})},
+        host_config=config,
+        user="1000",
+        labels={CLASS_LABEL: settings.class_.name},
+    )
+    try:
+        api.start(container)
+        assert api.wait(container)["StatusCode"] == 0
+        devices, _, variables = api.logs(container).decode().partition("--\n")
+    finally:
+        api.remove_container(container, force=True)
+    pairs = [line.partition("=")[::2] for line in variables.splitlines()]
+    assert len(pairs) == len(dict(pairs)), "a variable is there twice"
+    return [name for name in devices.split() if name.startswith("nvidia")], dict(pairs)
 
 
 def _entry(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
