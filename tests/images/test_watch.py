@@ -158,20 +158,19 @@ def service() -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def test_a_greedy_cell_is_warned_then_interrupted_then_its_kernel_restarted(
-    watched: Watched, stranger: int, service: subprocess.Popen[bytes]
+    watched: Watched, home: Path, stranger: int, service: subprocess.Popen[bytes]
 ) -> None:
     async with watched.kernel() as greedy, watched.kernel() as modest:
         await modest.run("kept = 41")
+        await greedy.run("import time")
         before = watched.kernels()
         held = {before[greedy.id]: 12 * GIB, before[modest.id]: 2 * GIB, stranger: 30 * GIB, service.pid: 30 * GIB}
 
         stubborn = (
-            "import time\nbatch = 'large'\n"
             "def train():\n    while True:\n        time.sleep(0.05)\n"
-            "try:\n    train()\nexcept KeyboardInterrupt:\n    print('I go on')\ntrain()"
+            "try:\n    train()\nexcept KeyboardInterrupt:\n    open('went-on', 'x').close()\ntrain()"
         )
         cell = asyncio.create_task(greedy.run(stubborn, timeout_s=PATIENCE_S))
-        await asyncio.sleep(0.5)
         watched.hold(held)
 
         await watched.until(lambda: [notice.level for notice in watched.told()] == ["warning"])
@@ -180,7 +179,8 @@ async def test_a_greedy_cell_is_warned_then_interrupted_then_its_kernel_restarte
         warned = time.monotonic()
         await watched.until(lambda: any(notice.id.startswith("interrupted") for notice in watched.told()))
         assert time.monotonic() - warned > OVER_S - 2.5  # a look is every two seconds
-        assert watched.kernels() == before  # interrupted, not ended
+        await watched.until((home / "went-on").exists)  # the interrupt reached the cell, which did not end
+        assert watched.kernels() == before
 
         await watched.until(lambda: any(notice.id.startswith("restarted") for notice in watched.told()))
         del held[before[greedy.id]]
@@ -200,12 +200,11 @@ async def test_a_greedy_cell_is_warned_then_interrupted_then_its_kernel_restarte
 
 async def test_an_interrupted_cell_ends_with_keyboard_interrupt_and_keeps_its_variables(watched: Watched) -> None:
     async with watched.kernel() as kernel:
+        await kernel.run("import time")
         pid = watched.kernels()[kernel.id]
-        cell = asyncio.create_task(
-            kernel.run("import time\nbatch = 'large'\nwhile True: time.sleep(0.05)", timeout_s=PATIENCE_S)
-        )
-        await asyncio.sleep(0.5)
-        assert [kernel.busy for kernel in await asked(watched)] == [True]
+        cell = asyncio.create_task(kernel.run("batch = 'large'\nwhile True: time.sleep(0.05)", timeout_s=PATIENCE_S))
+        while not (await asked(watched))[0].busy:
+            assert not cell.done()
         watched.hold({pid: 12 * GIB})
         assert (await cell).error == "KeyboardInterrupt"
         watched.hold({pid: GIB})  # the student deletes the model
