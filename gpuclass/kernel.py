@@ -4,28 +4,32 @@
 - Below the traceback of an error about memory stands what it means and what to do. The traceback itself stays as it is.
 - A kernel that comes back after the operating system killed it for memory says so at the next cell: whoever trained
   over night with a closed browser sees no message of Lab's.
+- A cell that the watch interrupts says that it was the watch, and why.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuclass import cgroup
-from gpuclass.seat import read, seat
+from gpuclass.noticeboard import posted
+from gpuclass.seat import NOTICES, read, seat
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from IPython.core.interactiveshell import ExecutionResult
 
 KILLS = Path("/tmp/gpuclass")
 """Folder where each notebook's kernel leaves how often the container had been killed for memory when it started."""
 
+HELP = {"ko": "도움말", "en": "Help"}
 RESTARTED = {
-    "ko": "💡 메모리(RAM)가 부족해서 이 노트북의 커널이 꺼졌다가 다시 켜졌어요. 적어 둔 코드는 그대로지만 변수는 모두 "
-    "사라졌어요. 한 번에 읽는 데이터나 배치 크기를 줄인 다음, 위에서부터 다시 실행해 주세요.",
-    "en": "💡 This notebook's kernel was stopped because memory (RAM) ran out, and has started again. Your code is "
+    "ko": "도움말: 메모리(RAM)가 부족해서 이 노트북의 커널이 꺼졌다가 다시 켜졌어요. 적어 둔 코드는 그대로지만 변수는 "
+    "모두 사라졌어요. 한 번에 읽는 데이터나 배치 크기를 줄인 다음, 위에서부터 다시 실행해 주세요.",
+    "en": "Help: This notebook's kernel was stopped because memory (RAM) ran out, and has started again. Your code is "
     "still there, the variables are gone. Read less data at once or use smaller batches, then run from the top.",
 }
 
@@ -34,16 +38,22 @@ class Notebook:
     """One kernel's hooks.
 
     Args:
-        shell: IPython.
-        folder, cgroups: see KILLS and gpuclass.cgroup.
         session: the notebook's path, as Jupyter says it; empty for a kernel without one.
+        language: "ko" or "en".
+        folder, cgroups, notices: see KILLS, gpuclass.cgroup and gpuclass.seat.
     """
 
     def __init__(
-        self, shell: InteractiveShell, session: str, folder: Path = KILLS, cgroups: Path = cgroup.CGROUPS
+        self,
+        session: str,
+        language: str,
+        folder: Path = KILLS,
+        cgroups: Path = cgroup.CGROUPS,
+        notices: Path = NOTICES,
     ) -> None:
-        self.shell = shell
+        self.language = language
         self.cgroups = cgroups
+        self.notices = notices
         self.kills = self._kills()
         self.restarted = bool(session) and killed_since_last_start(folder, session, self.kills)
 
@@ -56,20 +66,37 @@ class Notebook:
         self.kills = self._kills()
         if self.restarted:
             self.restarted = False
-            print(RESTARTED.get(os.environ.get("GPUCLASS_LANGUAGE", "ko"), RESTARTED["en"]))
+            print(RESTARTED.get(self.language, RESTARTED["en"]))
 
     def after_cell(self, result: ExecutionResult) -> None:
-        """Explain an error about memory."""
+        """Explain an error about memory, and who interrupted a cell when the student did not."""
         error = result.error_in_exec
-        if error is None or not isinstance(error, RuntimeError | MemoryError):
-            return
-        from IPython.display import display
+        if isinstance(error, KeyboardInterrupt):
+            for text in interruptions(self.notices, self.language):
+                print(text)
+        elif isinstance(error, RuntimeError | MemoryError):
+            from gpuclass.memoryerrors import explain
 
-        from gpuclass.memoryerrors import explain
+            explanation = explain(error, read(), self._kills() - self.kills)
+            if explanation:
+                from IPython.display import display
 
-        explanation = explain(error, read(), self._kills() - self.kills)
-        if explanation:
-            display(explanation)  # type: ignore[no-untyped-call]  # IPython's has no annotations
+                display(explanation)  # type: ignore[no-untyped-call]  # IPython's has no annotations
+
+
+def interruptions(folder: Path, language: str, now: float | None = None) -> list[str]:
+    """What the watch says about cells that it has just interrupted, or is about to; empty when it is silent.
+
+    Args:
+        folder: where the notices are.
+        language: "ko" or "en".
+        now: seconds since the epoch; the clock's if not given.
+    """
+    return [
+        f"{HELP.get(language, HELP['en'])}: {notice['text']}"
+        for notice in posted(folder, language, time.time() if now is None else now, files=("watch.json",))
+        if notice["id"].startswith(("over-", "interrupted-"))
+    ]
 
 
 def killed_since_last_start(folder: Path, session: str, kills: int) -> bool:
@@ -89,7 +116,7 @@ def killed_since_last_start(folder: Path, session: str, kills: int) -> bool:
 
 def load_ipython_extension(shell: Any) -> None:
     """Called by IPython when a kernel starts."""
-    notebook = Notebook(shell, os.environ.get("JPY_SESSION_NAME", ""))
+    notebook = Notebook(os.environ.get("JPY_SESSION_NAME", ""), os.environ.get("GPUCLASS_LANGUAGE", "ko"))
     shell.push({"seat": seat}, interactive=False)  # not among the student's own variables
     shell.events.register("pre_run_cell", notebook.before_cell)
     shell.events.register("post_run_cell", notebook.after_cell)

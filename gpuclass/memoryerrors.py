@@ -82,7 +82,7 @@ class Explanation:
     def __repr__(self) -> str:
         facts = [f"  {fact}" for fact in self.facts]
         steps = [f"  {number}. {step}" for number, step in enumerate(self.advice, 1)]
-        return "\n".join([f"💡 {self.title}", *facts, *steps])
+        return "\n".join([self.title, *facts, *steps])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -92,7 +92,7 @@ class Explanation:
         return (
             '<div style="border-left:5px solid #ef6c00;padding:6px 12px;margin:4px 0;max-width:50em;'
             'font-family:var(--jp-ui-font-family,sans-serif)">'
-            f'<div style="font-weight:bold">💡 {escape(self.title)}</div>'
+            f'<div style="font-weight:bold">{escape(self.title)}</div>'
             f'<div style="opacity:.8">{facts}</div><ol style="margin:6px 0 0;padding-left:1.6em">{steps}</ol></div>'
         )
 
@@ -183,7 +183,9 @@ def _explanation(full: Full, said: Figures, seat: Card) -> Explanation:
     elif seat.ram:
         facts.append(texts["ram used"].format(used=gib(seat.ram.used), limit=gib(seat.ram.limit)))
     alone = " alone" if full is Full.SEAT and seat.alone else ""
-    return Explanation(full, texts[full + alone], tuple(facts), tuple(texts[f"{full} advice"].splitlines()))
+    return Explanation(
+        full, f"{texts['help']}: {texts[full + alone]}", tuple(facts), tuple(texts[f"{full} advice"].splitlines())
+    )
 
 
 def _human(size: int) -> str:
@@ -192,6 +194,7 @@ def _human(size: int) -> str:
 
 TEXTS = {
     "ko": {
+        "help": "도움말",
         "seat": "내 자리의 GPU 메모리 한도에 닿았어요. GPU 전체가 가득 찬 것은 아니에요.",
         "seat alone": "내 자리의 GPU 메모리를 모두 썼어요.",
         "device": "GPU 전체의 메모리가 가득 찼어요. 내 한도는 아직 남아 있어요.",
@@ -218,6 +221,7 @@ TEXTS = {
 기다리는 동안 배치 크기(`batch_size`)를 줄여서 작게 해 볼 수 있어요.""",
     },
     "en": {
+        "help": "Help",
         "seat": "Your seat's GPU memory limit is reached. The GPU as a whole is not full.",
         "seat alone": "All the GPU memory of your seat is in use.",
         "device": "The GPU as a whole is full. Your own limit is not reached.",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpuclass import cgroup
-from gpuclass.seat import NOTICES, WORDS, Card, read
+from gpuclass.seat import NOTICES, Card, read
 
 FILES = ("watch.json", "hub.json")
 CLOSE_TO_LIMIT = 0.9  # of a limit: the status bar turns to a warning
@@ -53,40 +53,27 @@ class NoticeBoard:
         """What Lab shows.
 
         Returns:
-            ``text`` and ``details`` for the status bar, ``close`` to a limit or not, and ``notices``, each with id,
-            level ("info", "warning", "error") and text in the class's language.
+            ``text`` for the status bar, ``title`` and ``details`` behind it, ``close`` to a limit or not, and
+            ``notices``, each with id, level ("info", "warning", "error") and text in the class's language.
         """
         card = read(self.environ, self.notices, self.cgroups, modules={})
+        words = card.words
         return {
             "text": " · ".join(part for part, _ in self._parts(card)),
-            "details": str(card),
+            "title": f"{words['title']}: {card.title}",
+            "details": "\n".join(f"{name}: {value}" for name, value in card.rows),
             "close": any(close for _, close in self._parts(card)),
-            "notices": [*self._posted(card.language), *self._own(card)],
+            "notices": [*posted(self.notices, card.language, self.now()), *self._own(card)],
         }
 
     def _parts(self, card: Card) -> list[tuple[str, bool]]:
         """Parts of the status bar's line, and whether each is close to its limit."""
-        parts = [(WORDS.get(card.language, WORDS["en"])["gpu seat" if card.gpu else "cpu seat"], False)]
+        parts = [(card.title, False)]
         if card.gpu and card.memory:
             parts = [_part("GPU", card.used, card.memory)]
         if card.ram:
             parts.append(_part("RAM", card.ram.used, card.ram.limit))
         return parts
-
-    def _posted(self, language: str) -> list[dict[str, Any]]:
-        """Notices that the host has put up; a file that cannot be read is a missing one."""
-        found = []
-        for name in FILES:
-            try:
-                posted = json.loads((self.notices / name).read_text(encoding="utf-8"))["notices"]
-                found += [
-                    {"id": str(notice["id"]), "level": str(notice["level"]), "text": str(notice[language])}
-                    for notice in posted
-                    if notice.get("until") is None or notice["until"] > self.now()
-                ]
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue
-        return found
 
     def _own(self, card: Card) -> list[dict[str, Any]]:
         """That the kernel has killed a process for memory, until it has to say so again."""
@@ -95,6 +82,22 @@ class NoticeBoard:
             text = KILLED.get(card.language, KILLED["en"]).format(limit=card.ram.limit / 2**30)
             self._killed = {"id": f"killed-{self._kills}", "level": "error", "text": text}
         return [self._killed] if self._killed else []
+
+
+def posted(folder: Path, language: str, now: float, files: Sequence[str] = FILES) -> list[dict[str, Any]]:
+    """Notices that the host has put up and that hold: id, level, text. A file that cannot be read is a missing one."""
+    found = []
+    for name in files:
+        try:
+            notices = json.loads((folder / name).read_text(encoding="utf-8"))["notices"]
+            found += [
+                {"id": str(notice["id"]), "level": str(notice["level"]), "text": str(notice[language])}
+                for notice in notices
+                if notice.get("until") is None or notice["until"] > now
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
 
 
 def _part(name: str, used: int | None, limit: int) -> tuple[str, bool]:

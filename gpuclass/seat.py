@@ -8,10 +8,12 @@ used where the notebook has imported them, and never imported for this.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from gpuclass import cgroup
 
 NOTICES = Path("/run/gpuclass")
 GIB = 2**30
+LINE_WIDTH = 72  # of the drawn card, in Latin letters
 FRESH_S = 60.0  # the watch measures every two seconds; a file older than this tells nothing about memory
 
 WORDS = {
@@ -174,20 +177,25 @@ class Card:
         from matplotlib.patches import FancyBboxPatch
 
         colour = "#2e7d32" if self.gpu else "#1565c0"
-        rows = [*self.rows, *([("⚠", self.words["unseen"])] if self.unseen else [])]
-        _figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 1))
-        axes.set(xlim=(0, 10), ylim=(0, len(rows) + 2))
+        lines = []
+        for name, value in self.rows:
+            names = itertools.chain([name], itertools.repeat(""))
+            lines += list(zip(names, _wrapped(value), strict=False))
+        if self.unseen:
+            lines += [(line, "") for line in _wrapped(f"⚠ {self.words['unseen']}", LINE_WIDTH + 16)]
+        top = len(lines) + 0.7
+        _figure, axes = plt.subplots(figsize=(8, 0.4 * len(lines) + 1))
+        axes.set(xlim=(0, 10), ylim=(0, top + 1.3))
         axes.axis("off")
         box = {"boxstyle": "round,pad=0.1,rounding_size=0.3", "linewidth": 2, "edgecolor": colour}
-        axes.add_patch(FancyBboxPatch((0.2, 0.3), 9.6, len(rows) + 1.3, facecolor="white", **box))
-        axes.add_patch(FancyBboxPatch((0.2, len(rows) + 0.7), 9.6, 0.9, facecolor=colour, **box))
-        axes.text(
-            0.5, len(rows) + 1.15, f"{self.words['title']}: {self.title}", color="white", fontsize=14, va="center"
-        )
-        for row, (name, value) in enumerate(rows):
-            height = len(rows) - row - 0.15
+        axes.add_patch(FancyBboxPatch((0.2, 0.3), 9.6, top + 0.6, facecolor="white", **box))
+        axes.add_patch(FancyBboxPatch((0.2, top), 9.6, 0.9, facecolor=colour, **box))
+        title = f"{self.words['title']}: {self.title}"
+        axes.text(0.5, top + 0.45, title, color="white", fontsize=14, va="center")
+        for row, (name, value) in enumerate(lines):
+            height = top - row - 0.75
             axes.text(0.5, height, name, color="#555555", fontsize=10, va="center")
-            axes.text(2.2, height, value, fontsize=10, va="center")
+            axes.text(2.3, height, value, fontsize=10, va="center")
         plt.show()
 
 
@@ -253,6 +261,18 @@ def gpu_memory_used(notices: Path = NOTICES, now: float | None = None) -> int | 
         return None
     fresh = (time.time() if now is None else now) - at <= FRESH_S
     return used if fresh and isinstance(used, int) else None
+
+
+def _wrapped(text: str, line_width: int = LINE_WIDTH) -> list[str]:
+    """Lines that fit the picture; a Korean letter is wider than a Latin one."""
+    lines, width = [""], 0.0
+    for word in text.split(" "):
+        wide = sum(1.7 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in word) + 1
+        if width + wide > line_width and width:
+            lines, width = [*lines, ""], 0.0
+        lines[-1] += f" {word}" if width else word
+        width += wide
+    return lines
 
 
 def gib(size: int) -> str:

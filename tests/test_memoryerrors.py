@@ -118,7 +118,7 @@ def test_on_a_device_of_ones_own_full_is_the_seat() -> None:
     explanation = explained(pytorch_text(tried=2 * GIB, free=GIB, held=78 * GIB), WHOLE)
     assert explanation
     assert explanation.full is Full.SEAT
-    assert explanation.title == TEXTS["ko"]["seat alone"]
+    assert explanation.title == f"도움말: {TEXTS['ko']['seat alone']}"
 
 
 @pytest.mark.parametrize(("held", "expected"), [(18, Full.SEAT), (4, Full.DEVICE)])

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from gpuclass import cgroup
+from gpuclass.gpus import notices
 from gpuclass.gpus.model import Enforcement, Mode
-from gpuclass.kernel import killed_since_last_start
+from gpuclass.gpus.notices import Board, Memory
+from gpuclass.kernel import interruptions, killed_since_last_start
 from gpuclass.noticeboard import NoticeBoard
 from gpuclass.seat import FRESH_S, WORDS, gpu_memory_used, read
 
@@ -217,3 +219,18 @@ def test_a_notebook_knows_that_it_came_back_after_a_kill(tmp_path: Path) -> None
 def test_a_full_tmp_stops_no_kernel(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert not killed_since_last_start(tmp_path / "file", "a.ipynb", 5)
+
+
+def test_an_interrupted_cell_is_told_that_it_was_the_watch(tmp_path: Path) -> None:
+    watch_says(tmp_path, GIB, 1.0, [notice("interrupted-7"), notice("fault-1"), notice("over-6", until=5.0)])
+    assert interruptions(tmp_path, "ko", now=10.0) == ["도움말: interrupted-7 알림"]
+    assert interruptions(tmp_path, "en", now=4.0) == ["Help: interrupted-7 notice", "Help: over-6 notice"]
+    assert interruptions(tmp_path / "nothing", "ko") == []
+
+
+def test_the_watchs_own_notices_are_understood(tmp_path: Path) -> None:
+    board = Board(lambda login: tmp_path / login, "watch")
+    said = [notices.interrupted(9.0, used=2 * GIB, limit=GIB, seconds=20, mark="7")]
+    board.show("s001", said, 10.0, Memory(2 * GIB, GIB))
+    assert interruptions(tmp_path / "s001", "ko", now=10.0) == [f"도움말: {said[0].ko}"]
+    assert gpu_memory_used(tmp_path / "s001", now=11.0) == 2 * GIB

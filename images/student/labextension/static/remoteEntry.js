@@ -12,7 +12,7 @@
   const MESSAGE_LIMIT = 140; // Lab cuts longer messages off
   const SEEN = "gpuclass-seen-notices";
   const MORE = { ko: "자세히", en: "More" };
-  const TITLE = { ko: "내 자리", en: "My seat" };
+  const NOTICE = { ko: "알림", en: "Notice" };
   let scope;
 
   /** A package of Lab's own. A package that other extensions bring too is taken in the version that Lab brings. */
@@ -41,28 +41,29 @@
     const url = settings.baseUrl + "gpuclass/seat";
     const shown = new Map(); // id of a notice → Lab's id of its notification
     const seen = new Set(JSON.parse(sessionStorage.getItem(SEEN) || "[]")); // reloading the page repeats nothing
+    let title = "";
     let details = "";
 
     const item = new widgets.Widget({ node: document.createElement("button") });
     item.node.type = "button";
     item.node.style.cssText = "border:0;background:none;color:inherit;font:inherit;cursor:pointer;white-space:nowrap";
-    item.node.addEventListener("click", () => explain(details));
+    item.node.addEventListener("click", () => explain(title, details));
     item.hide();
     if (bar) {
       bar.registerStatusItem("gpuclass:seat", { item, align: "left", rank: -10, priority: 1, isActive: () => details !== "" });
     }
 
-    function explain(text) {
+    function explain(heading, text) {
       const body = new widgets.Widget();
       body.node.style.cssText = "white-space:pre-wrap;max-width:40em;line-height:1.6";
       body.node.textContent = text;
-      void apputils.showDialog({ title: TITLE[language], body, buttons: [apputils.Dialog.okButton()] });
+      void apputils.showDialog({ title: heading, body, buttons: [apputils.Dialog.okButton()] });
     }
 
     function notify(notice) {
       const long = notice.text.length > MESSAGE_LIMIT;
       const text = long ? notice.text.slice(0, MESSAGE_LIMIT - 1) + "…" : notice.text;
-      const actions = long ? [{ label: MORE[language], callback: () => explain(notice.text) }] : [];
+      const actions = long ? [{ label: MORE[language], callback: () => explain(NOTICE[language], notice.text) }] : [];
       const type = ["info", "warning", "error"].includes(notice.level) ? notice.level : "info";
       shown.set(notice.id, apputils.Notification.emit(text, type, { autoClose: false, actions }));
       seen.add(notice.id);
@@ -70,9 +71,10 @@
     }
 
     function show(seat) {
+      title = seat.title;
       details = seat.details;
       item.node.textContent = seat.text;
-      item.node.title = seat.details;
+      item.node.title = `${title}\n${details}`;
       item.node.style.fontWeight = seat.close ? "bold" : "";
       item.node.style.color = seat.close ? "var(--jp-error-color1)" : "inherit";
       item.show();
