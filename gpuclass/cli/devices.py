@@ -72,10 +72,11 @@ def _gather(settings: Settings | None) -> Overview:
     from gpuclass.gpus.devices import ask_in_child, read_snapshots
     from gpuclass.gpus.labels import DEVICE_LABEL, SeatLabels
     from gpuclass.gpus.ledger import Ledger
-    from gpuclass.gpus.model import Mode
+    from gpuclass.gpus.model import LOCAL, Mode
     from gpuclass.gpus.overview import overview
+    from gpuclass.gpus.seats import seats_of
     from gpuclass.gpus.usage import read_usage
-    from gpuclass.gpus.wiring import capability_of
+    from gpuclass.gpus.wiring import capability_of, mps_problems
     from gpuclass.settings import GpuSection
 
     now = time.time()
@@ -88,8 +89,8 @@ def _gather(settings: Settings | None) -> Overview:
     loads: list[Load] = []
     if not inventories:
         source = "driver"
-        inventory, loads = ask_in_child()
-        inventories = [inventory]
+        answer = ask_in_child()
+        inventories, loads = [answer.inventory], list(answer.loads)
     leases: list[Lease] = []
     queue: list[Request] = []
     if settings and settings.ledger_path.exists():
@@ -109,6 +110,9 @@ def _gather(settings: Settings | None) -> Overview:
             others = [seat for seat in seats if settings and seat.class_ != settings.class_.name]
         except (OSError, DockerException, requests.RequestException):
             problems = ["Docker does not answer: whether it can give GPUs to containers is not known."]
+    if gpu.mode is Mode.MPS:
+        uuids = sorted({seat.device for seat in seats_of(inventories, gpu) if seat.engine == LOCAL})
+        problems += mps_problems(uuids, ask_in_child().exclusive)
     return overview(
         inventories,
         gpu,

@@ -164,6 +164,16 @@ class Gpus:
                 loads.append(Load(uuid, used, None if rates is None else int(rates.gpu)))
         return loads
 
+    def exclusive(self) -> list[str]:
+        """The GPUs that take one process only, so that MPS's daemon is the one way to them (``EXCLUSIVE_PROCESS``)."""
+        found = []
+        for uuid, handle in self._handles():
+            with suppress(self._nvml.NVMLError):
+                mode = self._optional(self._nvml.nvmlDeviceGetComputeMode, handle)
+                if mode == self._nvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS:
+                    found.append(uuid)
+        return found
+
     def close(self) -> None:
         """Let go of the driver; the next question opens it again."""
         if self._events is not None:
@@ -456,25 +466,37 @@ def _replace(path: Path, content: object) -> None:
     fresh.replace(path)
 
 
-def ask_in_child(
-    timeout_s: float = CHILD_TIMEOUT_S, now: Callable[[], float] = time.time
-) -> tuple[Inventory, list[Load]]:
-    """This machine's inventory and loads, asked in a process that can be given up when the driver hangs."""
+@dataclass(frozen=True)
+class Answer:
+    """What a process that was asked for it said: see `Gpus.inventory`, `Gpus.loads` and `Gpus.exclusive`."""
+
+    inventory: Inventory
+    loads: tuple[Load, ...] = ()
+    exclusive: frozenset[str] = frozenset()
+
+
+def ask_in_child(timeout_s: float = CHILD_TIMEOUT_S, now: Callable[[], float] = time.time) -> Answer:
+    """Ask about this machine's GPUs in a process that can be given up when the driver hangs."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "gpuclass.gpus.devices"], capture_output=True, timeout=timeout_s, check=True
         )
     except subprocess.TimeoutExpired:
         hung = f"The NVIDIA driver does not answer within {timeout_s:.0f} s: a GPU is sick. Look at `dmesg`; reboot."
-        return Inventory(LOCAL, now(), note=hung), []
+        return Answer(Inventory(LOCAL, now(), note=hung))
     except subprocess.CalledProcessError as error:
         last = (error.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        return Inventory(LOCAL, now(), note=f"Asking the NVIDIA driver failed: {last}"), []
+        return Answer(Inventory(LOCAL, now(), note=f"Asking the NVIDIA driver failed: {last}"))
     content = json.loads(done.stdout)
     devices = tuple(Device(**device) for device in content["inventory"].pop("devices"))
-    return Inventory(**content["inventory"], devices=devices), [Load(**load) for load in content["loads"]]
+    return Answer(
+        Inventory(**content["inventory"], devices=devices),
+        tuple(Load(**load) for load in content["loads"]),
+        frozenset(content["exclusive"]),
+    )
 
 
 if __name__ == "__main__":
     gpus = Gpus()
-    print(json.dumps({"inventory": asdict(gpus.inventory()), "loads": [asdict(load) for load in gpus.loads()]}))
+    answer = Answer(gpus.inventory(), tuple(gpus.loads()), frozenset(gpus.exclusive()))
+    print(json.dumps({**asdict(answer), "exclusive": sorted(answer.exclusive)}))

@@ -45,7 +45,8 @@ GUARANTEES = {
         data="Kept apart by the driver: each program has an address space of its own.",
     ),
     Mode.MPS: Guarantee(
-        memory="Held by the driver, but for each program: a seat with two notebooks at work can take its share twice.",
+        memory="Held by the driver where the GPU takes MPS clients only (EXCLUSIVE_PROCESS), and for each program: a "
+        "seat with two notebooks at work can take its share twice.",
         faults="Not held: one seat's fatal error (a bad address, say) ends the GPU work of every seat on that GPU, and "
         "new work waits until all of them have restarted their notebooks.",
         time="Not held: programs run side by side, and a busy neighbour makes everybody on the GPU slower.",

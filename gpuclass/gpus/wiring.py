@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -211,7 +211,32 @@ def specified(folders: Iterable[Path]) -> list[str]:
     return names
 
 
+def mps_problems(uuids: Iterable[str], exclusive: Collection[str], folder: Path = MPS_FOLDER) -> list[str]:
+    """What is missing for mode ``mps`` on this machine, in English.
+
+    Args:
+        uuids: the GPUs that the class uses.
+        exclusive: those that take one process only. On others a program that does not go through the daemon, which a
+            student can arrange, has no limit at all.
+        folder: where the daemons' folders are.
+    """
+    problems = []
+    for uuid in uuids:
+        if not (folder / uuid / "pipe" / "nvidia-cuda-mps-control.pid").exists():
+            problems.append(f"{uuid} has no MPS daemon: `systemctl start gpuclass-mps@{uuid}` (docs/howto/gpus.md)")
+        elif uuid not in exclusive:
+            problems.append(
+                f"{uuid} also takes programs that go around its MPS daemon; those have no memory limit: `nvidia-smi "
+                f"-i {uuid} -c EXCLUSIVE_PROCESS`"
+            )
+    return problems
+
+
 _REFUSALS = (
+    (
+        re.compile(rf"path does not exist: (?P<what>{MPS_FOLDER}/\S+?)\W*$"),
+        "There is no MPS daemon for the seat's GPU ({what} is missing): docs/howto/gpus.md, section mps.",
+    ),
     (
         re.compile(r"unresolvable CDI devices (?P<what>[^\s:\"]+)"),
         "Docker's CDI specification does not know {what}: drivers and MIG layouts change the devices. Run "

@@ -11,6 +11,7 @@
  *   util 37                   per cent
  *   lost 15                   every question about this one fails with this code
  *   mig 1                     MIG is on
+ *   compute 3                 compute mode; 3 is EXCLUSIVE_PROCESS
  *   ecc 2                     uncorrected errors since the driver was loaded
  *   remap 0 1                 row remapping: pending, failed
  *   retired 1                 pages wait for a reboot to be retired
@@ -31,7 +32,7 @@ typedef unsigned int uint;
 typedef unsigned long long ulong64;
 typedef struct Unit {
     char uuid[96], name[96];
-    int instance, parent, lost, mig, util, remap_pending, remap_failed, retired, processes, silent, samples;
+    int instance, parent, lost, mig, compute, util, remap_pending, remap_failed, retired, processes, silent, samples;
     ulong64 memory, used, ecc;
     struct { uint pid; ulong64 used; } process[LIMIT];
     struct { uint pid, sm; } sample[LIMIT];
@@ -67,6 +68,7 @@ static void look(void) {
         else if (!strcmp(word, "util")) unit->util = atoi(rest);
         else if (!strcmp(word, "lost")) unit->lost = atoi(rest);
         else if (!strcmp(word, "mig")) unit->mig = atoi(rest);
+        else if (!strcmp(word, "compute")) unit->compute = atoi(rest);
         else if (!strcmp(word, "ecc")) unit->ecc = strtoull(rest, NULL, 10);
         else if (!strcmp(word, "remap")) sscanf(rest, "%d %d", &unit->remap_pending, &unit->remap_failed);
         else if (!strcmp(word, "retired")) unit->retired = atoi(rest);
@@ -138,6 +140,7 @@ int nvmlDeviceGetUtilizationRates(void *handle, uint *gpu_memory) {
     return 0;
 }
 int nvmlDeviceGetMigMode(void *handle, uint *now, uint *pending) { UNIT(handle); *now = *pending = (uint)unit->mig; return 0; }
+int nvmlDeviceGetComputeMode(void *handle, uint *mode) { UNIT(handle); *mode = (uint)unit->compute; return 0; }
 int nvmlDeviceGetMaxMigDeviceCount(void *handle, uint *count) { UNIT(handle); *count = 7; return 0; }
 int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, uint index, void **instance) {
     UNIT(handle);

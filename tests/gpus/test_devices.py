@@ -244,10 +244,11 @@ def test_other_files_of_the_folder_are_no_snapshots(tmp_path: Path) -> None:
 def test_another_process_sees_the_same(nvml: NvmlDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in nvml.environment.items():
         monkeypatch.setenv(name, value)
-    nvml.write(UnitDouble("GPU-a", used=GIB, util=7))
-    inventory, loads = ask_in_child(now=lambda: 0.0)
-    assert [device.uuid for device in inventory.devices] == ["GPU-a"]
-    assert loads == [Load("GPU-a", GIB, 7)]
+    nvml.write(UnitDouble("GPU-a", used=GIB, util=7), UnitDouble("GPU-b", compute=3))
+    answer = ask_in_child(now=lambda: 0.0)
+    assert [device.uuid for device in answer.inventory.devices] == ["GPU-a", "GPU-b"]
+    assert answer.loads[0] == Load("GPU-a", GIB, 7)
+    assert answer.exclusive == {"GPU-b"}
 
 
 def test_a_driver_that_hangs_is_given_up(nvml: NvmlDouble, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,9 +256,9 @@ def test_a_driver_that_hangs_is_given_up(nvml: NvmlDouble, monkeypatch: pytest.M
     os.mkfifo(fifo)  # opening it for reading waits for a writer who never comes
     monkeypatch.setenv("GPUCLASS_NVML_DOUBLE", str(fifo))
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml.library.parent))
-    inventory, loads = ask_in_child(timeout_s=1.5)
-    assert "does not answer within" in inventory.note
-    assert (inventory.devices, loads) == ((), [])
+    answer = ask_in_child(timeout_s=1.5)
+    assert "does not answer within" in answer.inventory.note
+    assert (answer.inventory.devices, answer.loads) == ((), ())
 
 
 @pytest.mark.parametrize(("driver", "said"), [("580.95.05", False), ("610.1", False), ("575.57.08", True), ("", False)])

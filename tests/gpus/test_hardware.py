@@ -59,7 +59,7 @@ HOLD = """
 @pytest.fixture(scope="module")
 def inventory() -> Inventory:
     """This machine's GPUs that are in service."""
-    found, _ = ask_in_child()
+    found = ask_in_child().inventory
     if all(device.fault for device in found.devices):
         why = found.note or "; ".join(device.fault for device in found.devices)
         if os.environ.get(REQUESTED) == "1":

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from gpuclass.gpus.model import Device, Lease, Mode, Seat, State
-from gpuclass.gpus.wiring import Capability, Way, Wiring, WiringError, capability, explain, fraction, request, specified
+from gpuclass.gpus.wiring import (
+    Capability,
+    Way,
+    Wiring,
+    WiringError,
+    capability,
+    explain,
+    fraction,
+    mps_problems,
+    request,
+    specified,
+)
 
 GIB = 2**30
 DEVICE = Device("local", "GPU-a", "NVIDIA H100 80GB HBM3", "0", 80 * GIB)
@@ -159,6 +170,11 @@ def test_specifications_are_read_in_both_of_their_forms(tmp_path: Path) -> None:
         ('could not select device driver "nvidia" with capabilities: [[gpu]]', "install nvidia-container-toolkit"),
         ("nvidia-container-cli: device error: GPU-x: unknown device: unknown", "does not know the seat's device"),
         ("nvidia-container-cli: initialization error: nvml error: driver not loaded", "nvidia-smi"),
+        (
+            'invalid mount config for type "bind": bind source path does not exist: /run/gpuclass-mps/GPU-a/pipe")',
+            "no MPS daemon for the seat's GPU (/run/gpuclass-mps/GPU-a/pipe is missing)",
+        ),
+        ('bind source path does not exist: /srv/data/homes/s01")', ""),
         ("no space left on device", ""),
         ("Conflict. The container name is already in use", ""),
     ],
@@ -166,3 +182,13 @@ def test_specifications_are_read_in_both_of_their_forms(tmp_path: Path) -> None:
 def test_a_refusal_about_gpus_is_put_in_words(refusal: str, advice: str) -> None:
     assert advice in explain(refusal)
     assert bool(explain(refusal)) is bool(advice)
+
+
+def test_mps_needs_a_daemon_and_a_gpu_that_nobody_reaches_without_it(tmp_path: Path) -> None:
+    for uuid in ("GPU-a", "GPU-b"):
+        (tmp_path / uuid / "pipe").mkdir(parents=True)
+        (tmp_path / uuid / "pipe" / "nvidia-cuda-mps-control.pid").touch()
+    problems = mps_problems(["GPU-a", "GPU-b", "GPU-c"], {"GPU-a"}, tmp_path)
+    assert [problem.split()[0] for problem in problems] == ["GPU-b", "GPU-c"]
+    assert "EXCLUSIVE_PROCESS" in problems[0]
+    assert "gpuclass-mps@GPU-c" in problems[1]
