@@ -309,16 +309,19 @@ def seat_image() -> bytes:
 
 
 def look_inside(engine: NestedEngine, settings: Settings, wiring: Wiring) -> tuple[list[str], dict[str, str]]:
-    """The GPUs and the environment that a student's container has, hardened as the spawner asks for it."""
+    """What a student's container has, hardened as the spawner asks for it: its GPUs and the files that an MPS daemon
+    left in /dev/shm (``of-the-daemon…``), and its environment.
+    """
     api = engine.client.api
     config = api.create_host_config(
         **host_config(settings),
         network_mode="none",
         device_requests=[DeviceRequest(**asked) for asked in wiring.device_requests],
+        mounts=[Mount(mount["target"], mount["source"], type="bind") for mount in wiring.mounts],
     )
     container = api.create_container(
         SEAT_IMAGE,
-        ["sh", "-c", "ls /dev; echo --; env"],
+        ["sh", "-c", "ls /dev /dev/shm; echo --; env"],
         environment={**environment(settings, "student"), **(wiring.environment or {})},
         host_config=config,
         user="1000",
@@ -332,7 +335,7 @@ def look_inside(engine: NestedEngine, settings: Settings, wiring: Wiring) -> tup
         api.remove_container(container, force=True)
     pairs = [line.partition("=")[::2] for line in variables.splitlines()]
     assert len(pairs) == len(dict(pairs)), "a variable is there twice"
-    return [name for name in devices.split() if name.startswith("nvidia")], dict(pairs)
+    return [name for name in devices.split() if name.startswith(("nvidia", "of-the-daemon"))], dict(pairs)
 
 
 def _entry(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:

@@ -7,7 +7,7 @@ import docker.errors
 import pytest
 
 from gpuclass.gpus.model import Device, Lease, Mode, Seat, State
-from gpuclass.gpus.wiring import Way, capability_of, explain, request
+from gpuclass.gpus.wiring import MPS_FOLDER, Way, capability_of, explain, request
 from gpuclass.settings import Settings
 from tests.gpus.engines import QUICK, UUIDS, Kind, NestedEngine, look_inside
 
@@ -64,6 +64,23 @@ def test_a_device_that_the_engine_does_not_know_fails_plainly(engine: NestedEngi
     with pytest.raises(docker.errors.APIError) as refusal:
         inside(engine, settings, Device("local", "GPU-gone", "H100", "9", GIB))
     assert "GPU-gone" in explain(str(refusal.value))
+
+
+def test_in_mps_a_container_shares_memory_with_its_gpus_daemon(engine: NestedEngine, settings: Settings) -> None:
+    folder = MPS_FOLDER / UUIDS[1]
+    status, output = engine.container.exec_run(
+        ["sh", "-c", f"mkdir -p {folder}/pipe {folder}/shm && touch {folder}/shm/of-the-daemon"]
+    )
+    assert status == 0, output
+    found, variables = inside(engine, settings, DEVICES[1], Mode.MPS)
+    assert found == ["nvidia1", "of-the-daemon"]
+    assert variables["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=20480M"
+
+
+def test_a_gpu_without_an_mps_daemon_fails_plainly(engine: NestedEngine, settings: Settings) -> None:
+    with pytest.raises(docker.errors.APIError) as refusal:
+        inside(engine, settings, DEVICES[0], Mode.MPS)
+    assert "There is no MPS daemon" in explain(str(refusal.value))
 
 
 def test_a_killed_engine_comes_back(engine: NestedEngine, settings: Settings) -> None:
