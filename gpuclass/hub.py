@@ -1,15 +1,26 @@
-"""Settings in, JupyterHub's configuration out: one small function for each concern. Decides nothing at run time."""
+"""Settings in, JupyterHub's configuration out: one small function for each concern. Decides nothing at run time.
+
+Only `begin` acts: it starts the queue inside the hub that reads this configuration.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
-from gpuclass.gpus import pages
+from gpuclass.gpus import broker as brokers
+from gpuclass.gpus import metrics, pages
+from gpuclass.gpus.devices import read_snapshots
+from gpuclass.gpus.docker_engine import DockerEngine
+from gpuclass.gpus.hubapi import HubApi
+from gpuclass.gpus.model import Inventory, Mode
+from gpuclass.gpus.usage import Usage, read_usage
 from gpuclass.login import authenticator_class
 from gpuclass.mounts import HOME
 from gpuclass.secrets import token
@@ -34,6 +45,29 @@ class QuickCommits(sqlite3.Connection):
         self.execute("PRAGMA synchronous=NORMAL")
 
 
+def begin(settings: Settings) -> None:
+    """Begin what the hub does beside answering: the queue. JupyterHub reads its configuration in its event loop."""
+    folder = settings.gpus_folder
+
+    def inventories() -> list[Inventory]:
+        return read_snapshots(folder, time.time())
+
+    def usages() -> list[Usage]:
+        found = (read_usage(folder, inventory.engine, time.time()) for inventory in inventories())
+        return [usage for usage in found if usage]
+
+    waits = metrics.register(brokers.current, inventories, usages)
+    broker = brokers.Broker(
+        settings,
+        metrics.MeteredLedger(settings.ledger_path, waits),
+        DockerEngine(),
+        inventories=inventories,
+        cores=len(os.sched_getaffinity(0)),
+    )
+    brokers.install(broker)
+    broker.begin(HubApi(settings.hub_api, token(settings.secrets, roles.QUEUE_SERVICE)))
+
+
 def configure(c: Any, settings: Settings) -> None:
     """Fill JupyterHub's configuration ``c`` for one class."""
     configure_site(c, settings)
@@ -56,7 +90,7 @@ def configure_site(c: Any, settings: Settings) -> None:
     else:
         c.JupyterHub.public_url = settings.site.address + "/"
     c.JupyterHub.template_paths = [str(TEMPLATES)]
-    c.JupyterHub.template_vars = pages.template_vars(settings, lambda: None)
+    c.JupyterHub.template_vars = pages.template_vars(settings, brokers.current)
     c.JupyterHub.authenticate_prometheus = True
 
 
@@ -68,6 +102,8 @@ def configure_proxy(c: Any, settings: Settings) -> None:
     c.ConfigurableHTTPProxy.auth_token = token(settings.secrets, "proxy")
     c.JupyterHub.cleanup_proxy = False
     c.JupyterHub.cleanup_servers = False
+    # A server that was starting when the hub was killed waits for the hub to answer; the hub must not wait for it.
+    c.JupyterHub.init_spawners_timeout = 1
 
 
 def configure_persistence(c: Any, settings: Settings) -> None:
@@ -101,6 +137,7 @@ def configure_services(c: Any, settings: Settings) -> None:
             "display": False,
         },
         {"name": roles.ROSTER_SERVICE, "api_token": token(settings.secrets, roles.ROSTER_SERVICE)},
+        {"name": roles.QUEUE_SERVICE, "api_token": token(settings.secrets, roles.QUEUE_SERVICE)},
     ]
 
 
@@ -108,8 +145,12 @@ def configure_spawner(c: Any, settings: Settings) -> None:
     """One container a user, all hardened alike."""
     c.JupyterHub.spawner_class = ClassSpawner
     c.JupyterHub.concurrent_spawn_limit = SPAWNS_AT_ONCE
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # whoever waits in the queue is told at once that they do
     c.JupyterHub.allow_named_servers = False
     c.ClassSpawner.settings = settings
+    if settings.gpu.mode is not Mode.OFF:
+        c.ClassSpawner.options_form = pages.options_form(settings, brokers.current)
+        c.ClassSpawner.options_from_form = pages.options_from_form(settings)
     c.ClassSpawner.image = settings.server.image or images.reference("student")
     c.ClassSpawner.pull_policy = "never"
     c.ClassSpawner.name_template = f"gpuclass-{settings.class_.name}-{{username}}"

@@ -12,6 +12,7 @@ HOME = "/home/jovyan"
 COURSE = "/srv/course"
 CURRICULUM = "/srv/curriculum.git"
 DATASETS = "/srv/datasets"
+NOTICES = "/run/gpuclass"
 
 
 class Mount(TypedDict):
@@ -25,7 +26,12 @@ class Mount(TypedDict):
 
 
 def mounts(
-    login: str, *, teaches: bool, settings: Settings, exists: Callable[[Path], bool] = Path.exists
+    login: str,
+    *,
+    teaches: bool,
+    settings: Settings,
+    notices: Path | None = None,
+    exists: Callable[[Path], bool] = Path.exists,
 ) -> list[Mount]:
     """Mounts of one user's container: their home, what is shared for reading, and the course folder for instructors.
 
@@ -35,6 +41,7 @@ def mounts(
         login: the user's login; the roster allows only names that are safe as a folder.
         teaches: whether the user is an instructor of the course.
         settings: the class.
+        notices: folder with what the holder of a seat is told; None where there are no seats.
         exists: whether a folder is there.
     """
     found = [_bind(settings.homes / login, HOME, read_only=False)]
@@ -44,6 +51,8 @@ def mounts(
     if settings.datasets:
         shared[settings.datasets] = DATASETS
     found += [_bind(source, target, read_only=True) for source, target in shared.items() if exists(source)]
+    if notices:
+        found.append(_bind(notices, NOTICES, read_only=True))
     return found
 
 

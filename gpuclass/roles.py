@@ -14,6 +14,7 @@ from gpuclass.settings import Settings
 
 EXCHANGE_SERVICE = "exchange"
 ROSTER_SERVICE = "roster"
+QUEUE_SERVICE = "queue"
 EXCHANGE_ACCESS = f"access:services!service={EXCHANGE_SERVICE}"
 
 SERVER_TOKEN: Mapping[str, str] = {
@@ -75,6 +76,12 @@ def hub_roles(settings: Settings) -> tuple[HubRole, ...]:
                 "admin:groups": "Create the groups of roles and teams and put people into them.",
             },
             services=(ROSTER_SERVICE,),
+        ),
+        HubRole(
+            "queue",
+            "The hub's own queue of starts, after the hub was started again",
+            {"start:servers": "Start the servers that waited in the queue when the last hub ended."},
+            services=(QUEUE_SERVICE,),
         ),
     ]
     if not settings.site.subdomains:

@@ -5,6 +5,10 @@ Differences to DockerSpawner, each with its reason:
 - ``poll()`` says "gone" only when the engine said so. JupyterHub forgets a server whose poll fails, and a forgotten
   container keeps its memory and, later, its GPU seat.
 - ``start()`` itself waits for the port, every 50 ms. JupyterHub's own wait backs off and loses seconds.
+- Everybody waits for their turn, and for a GPU seat if they want one, before ``start()``: in the hook that
+  ``start_timeout`` does not count. ``start()`` keeps the turn until the server listens.
+- A start that is cancelled or fails is undone: the call that Docker has at that moment goes on to its end, no other
+  follows, and what came of it is removed. Until then ``poll()`` waits, so nothing is started on top of it.
 - Docker is called from several threads with a client each. One thread makes the first of eighty wait for the last.
 - A container that failed stays until the next start, so that its log can be read.
 """
@@ -13,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import docker
@@ -23,40 +28,37 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import maybe_future
 from traitlets import Instance
 
+from gpuclass.gpus import broker as brokers
+from gpuclass.gpus import wiring, words
+from gpuclass.gpus.admission import Place, Why
+from gpuclass.gpus.broker import Applicant, Broker
+from gpuclass.gpus.labels import LEASE_LABEL, USER_LABEL, seat_labels
+from gpuclass.gpus.model import Lease, Mode
+from gpuclass.gpus.notices import Board
 from gpuclass.mounts import Mount, mounts
 from gpuclass.network import CLASS_LABEL
 from gpuclass.roster import Role
-from gpuclass.settings import Language, Settings
+from gpuclass.settings import Settings
 
+PROGRESS_INTERVAL_S = 0.25
+TEAM_PREFIX = "team-"
 ENGINE_THREADS = 8  # calls to Docker in flight; the engine itself serialises much of a start
 READY_INTERVAL_S = 0.05
 PORT = 8888
-USER_LABEL = "gpuclass.user"
 
 _GONE = 404
 _BEING_REMOVED = 409
 
-MESSAGES: dict[Language, dict[str, str]] = {
-    "ko": {
-        "prepare": "내 자리를 준비하고 있어요…",
-        "container": "내 컴퓨터(컨테이너)를 만들고 있어요…",
-        "server": "노트북 서버를 켜고 있어요…",
-        "ready": "준비가 끝났어요!",
-        "crashed": "서버가 켜지다가 멈췄어요. 다시 시도해 보고, 그래도 안 되면 선생님께 알려 주세요.",
-        "engine": "지금은 서버를 켤 수 없어요. 선생님께 알려 주세요. (Docker가 응답하지 않음)",
-    },
-    "en": {
-        "prepare": "Getting your place ready…",
-        "container": "Making your computer (a container)…",
-        "server": "Starting the notebook server…",
-        "ready": "Ready!",
-        "crashed": "Your server stopped while starting. Try again; if it stays so, tell your teacher.",
-        "engine": "Servers cannot be started right now. Please tell your teacher. (Docker does not answer)",
-    },
-}
-STEPS = {"prepare": 5, "container": 25, "server": 60, "ready": 100}  # share of a start that has passed, in percent
+STEPS = {
+    "queue": 2,
+    "prepare": 5,
+    "container": 25,
+    "server": 60,
+    "ready": 100,
+}  # share of a start that has passed, in percent
 
 
 def host_config(settings: Settings) -> dict[str, Any]:
@@ -98,6 +100,10 @@ def environment(settings: Settings, role: str) -> dict[str, str]:
     }
 
 
+class StartGivenUpError(Exception):
+    """The start was cancelled: it makes no further call."""
+
+
 class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carries no types
     """One hardened container per user; see the module for what differs from DockerSpawner."""
 
@@ -106,6 +112,10 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
     _threads: ThreadPoolExecutor | None = None
     _clients = threading.local()
     _phase = "prepare"
+    _lease: Lease
+    _undoing: asyncio.Future[None] | None = None
+    _given_up = False
+    _host_config: dict[str, Any] | None = None  # every container's, without a seat's part
 
     @property
     def executor(self) -> ThreadPoolExecutor:
@@ -139,20 +149,56 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
     @property
     def message_of(self) -> dict[str, str]:
         """Texts in the class's language."""
-        return MESSAGES[self.settings.class_.language]
+        return words.words(self.settings.class_.language)
 
     def mounts_of_user(self) -> list[Mount]:
         """This user's mounts; makes the home on first use."""
         home = self.settings.homes / self.user.name
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return mounts(self.user.name, teaches=self.teaches, settings=self.settings)
+        notices = None if self.settings.gpu.mode is Mode.OFF else self._board.prepare(self.user.name)
+        return mounts(self.user.name, teaches=self.teaches, settings=self.settings, notices=notices)
 
-    def labels(self) -> dict[str, str]:
-        """Who a container belongs to; the truth after a crash of the hub."""
-        return {CLASS_LABEL: self.settings.class_.name, USER_LABEL: self.user.name}
+    @property
+    def _board(self) -> Board:
+        return Board(self.settings.notices, "hub")
+
+    @property
+    def broker(self) -> Broker:
+        """The queue of this hub."""
+        broker = brokers.current()
+        if broker is None:
+            raise RuntimeError("a server can be started only in a hub: gpuclass.hub.begin makes its queue")
+        return broker
+
+    @property
+    def applicant(self) -> Applicant:
+        """This user as somebody who wants a server."""
+        return Applicant(
+            self.user.name,
+            gpu=bool(self.user_options.get("gpu", True)),
+            role=self.role,
+            teams=tuple(sorted(each.removeprefix(TEAM_PREFIX) for each in self.groups if each.startswith(TEAM_PREFIX))),
+        )
+
+    def labels(self, lease: Lease) -> dict[str, str]:
+        """Who a container belongs to, and what it holds; the truth after a crash of the hub."""
+        own = {CLASS_LABEL: self.settings.class_.name, USER_LABEL: self.user.name}
+        return own | seat_labels(lease, self.settings.gpu.mode)
+
+    async def run_pre_spawn_hook(self) -> None:
+        """Wait for this user's turn, and for their GPU seat. JupyterHub's ``start_timeout`` begins after this."""
+        await maybe_future(super().run_pre_spawn_hook())
+        self.broker.hands.servers[self.user.name] = self
+        self._phase = "queue"
+        self._lease = await self.broker.turn(self.applicant)
+
+    def run_post_stop_hook(self) -> Any:
+        """JupyterHub is done with this server, however it ended, also if it never began."""
+        self.broker.over(self.user.name)
+        return super().run_post_stop_hook()
 
     async def start(self) -> tuple[str, int]:
-        """Start the container and wait until its server listens.
+        """Start the container and wait until its server listens. Cancelled or failed, it leaves no container.
 
         Returns:
             The container's address on the class network, and the port.
@@ -160,22 +206,98 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
         Raises:
             SpawnException: with a sentence for the student; the log has the rest.
         """
+        lease = self._lease
         self._phase = "prepare"
+        making = asyncio.ensure_future(self._make_container(lease))
         try:
-            self.mounts = self.mounts_of_user()
-            self.extra_create_kwargs = {"labels": self.labels()}
-            self.environment.update(environment(self.settings, self.role))
-            self._phase = "container"
-            address, port = await super().start()
-        except (DockerException, requests.RequestException) as error:
-            self.log.exception("Docker could not start the container of %s", self.user.name)
+            address, port = await asyncio.shield(making)
+            self.broker.started(lease, self.object_id)
+            self._phase = "server"
+            await self._wait_for_port(address, port)
+        except asyncio.CancelledError:
+            self._undoing = asyncio.ensure_future(self._undo(making, lease))
+            raise
+        except SpawnException:  # it crashed: its container stays until the next start, for its log
+            raise
+        except Exception as error:
+            self._undoing = asyncio.ensure_future(self._undo(making, lease))
+            # an engine that does not answer is nobody's fault; one that refuses this container would do so again
+            silent = isinstance(error, requests.RequestException) and not isinstance(error, APIError)
+            self.broker.failed(self.user.name, keeps_place=silent)
+            if not isinstance(error, DockerException | requests.RequestException | wiring.WiringError):
+                raise
+            of_the_seat = str(error) if isinstance(error, wiring.WiringError) else wiring.explain(str(error))
+            self.log.exception("Docker could not start the container of %s. %s", self.user.name, of_the_seat)
             raise SpawnException(
-                self.message_of["engine"], reason="engine", log_message=str(error), status_code=503
+                self.message_of["seat-gone" if of_the_seat else "engine"],
+                reason="engine",
+                log_message=of_the_seat or str(error),
+                status_code=503,
             ) from error
-        self._phase = "server"
-        await self._wait_for_port(address, port)
         self._phase = "ready"
+        self.broker.ready(self.user.name)
         return address, port
+
+    async def _make_container(self, lease: Lease) -> tuple[str, int]:
+        """The calls to Docker, from the first to the address of a running container."""
+        wired = await self._wiring(lease)
+        self.mounts = [*self.mounts_of_user(), *wired.mounts]
+        self.extra_create_kwargs = {"labels": self.labels(lease)}
+        self.environment.update(environment(self.settings, self.role) | dict(wired.environment or {}))
+        if self._host_config is None:
+            self._host_config = dict(self.extra_host_config)  # type: ignore[has-type]  # a trait of DockerSpawner
+        self.extra_host_config = self._host_config | {"device_requests": list(wired.device_requests)}
+        self._phase = "container"
+        address: tuple[str, int] = await super().start()
+        return address
+
+    async def _wiring(self, lease: Lease) -> wiring.Wiring:
+        """What the container is created with for its seat, or for having none."""
+        mode = self.settings.gpu.mode
+        if not lease.seats:
+            return wiring.request(None, mode, wiring.Capability(wiring.Way.NVIDIA, "not asked"))
+        device, of = self.broker.device_of(lease)
+        if device is None:
+            raise wiring.WiringError(f"{lease.device} of {self.user.name}'s seat is not seen any more.")
+        able = await asyncio.wrap_future(self.executor.submit(lambda: wiring.capability_of(self.client, device.engine)))
+        return wiring.request(lease, mode, able, device, of)
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Call Docker in a thread. A start that was given up makes no further calls."""
+        if self._given_up:
+            raise StartGivenUpError
+        call: Awaitable[Any] = super().docker(method, *args, **kwargs)
+        return call
+
+    async def _undo(self, making: asyncio.Future[tuple[str, int]], lease: Lease) -> None:
+        """Wait for the call that Docker is in, then remove what the start made. What cannot be removed is left to
+        the broker, which finds it by its label."""
+        self._given_up = True
+        await asyncio.wait([making])
+        self._given_up = False
+        if not making.cancelled():
+            making.exception()  # it was told already, or is why we are here
+        try:
+            found = await self.get_object()
+            if found and found["Config"]["Labels"].get(LEASE_LABEL) == str(lease.id):
+                await self.remove_object()
+                self.object_id = ""
+        except (DockerException, requests.RequestException) as error:
+            self.log.warning("The container of %s could not be removed yet: %s", self.user.name, error)
+        finally:
+            self.broker.look_soon()
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop and remove the container; nothing to do where there is none."""
+        user = self.user.name
+        if self.broker.waits_only(user):
+            return
+        self.broker.stopping(user)
+        try:
+            if self.object_id or await self.get_object():
+                await super().stop(now)
+        finally:
+            self.broker.stopped(user)
 
     async def _wait_for_port(self, address: str, port: int) -> None:
         """Return when the server listens; raise when its container has stopped. The hub's start_timeout bounds it."""
@@ -183,7 +305,8 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
         clock = asyncio.get_running_loop().time
         while True:
             try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), timeout=1)
+                async with asyncio.timeout(1):  # wait_for can lose a cancellation (cpython#86296)
+                    _, writer = await asyncio.open_connection(address, port)
             except (OSError, TimeoutError):
                 if clock() - polled > 1:
                     polled = clock()
@@ -235,21 +358,50 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
 
     async def poll(self) -> int | str | None:
         """None while the container runs or the engine cannot say; else how it ended."""
+        self.broker.hands.servers[self.user.name] = self  # a started-again hub asks each server that it knows of
+        if self._undoing:
+            await asyncio.shield(self._undoing)
         try:
             ended: int | str | None = await super().poll()
         except (DockerException, requests.RequestException) as error:
             self.log.warning("The engine does not say how the container of %s is: %s", self.user.name, error)
             return None
+        if ended is not None:
+            self.broker.look_soon()
         return ended
 
+    async def get_url(self) -> str:
+        """Where the server is. A hub that was killed while the server started has not written it down."""
+        known: str = self.server.url
+        if self.server.ip:
+            return known
+        try:
+            address, port = await self.get_ip_and_port()
+        except (DockerException, requests.RequestException) as error:
+            self.log.warning("The engine does not say where the container of %s is: %s", self.user.name, error)
+            return known
+        return f"http://{address}:{port}{self.server.base_url}"
+
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What the waiting student reads, in the class's language."""
-        told = ""
-        while True:
-            phase = self._phase
-            if phase != told:
-                told = phase
-                yield {"progress": STEPS[phase], "message": self.message_of[phase]}
-            if phase == "ready":
-                return
-            await asyncio.sleep(0.2)
+        """What the waiting student reads, in the class's language; ``gpuclass`` has it as values, for the page."""
+        told: dict[str, Any] = {}
+        while self._phase != "ready":
+            event = self._event()
+            if event != told:
+                told = event
+                yield event
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+        yield {"progress": STEPS["ready"], "message": self.message_of["ready"]}
+
+    def _event(self) -> dict[str, Any]:
+        place = self.broker.place(self.user.name)
+        if self._phase != "queue":
+            place = Place("starting", 0, 0, place.seconds if place else None, Why.START, place.gpu if place else False)
+            message = self.message_of[self._phase]
+        elif place is None:
+            place, message = Place("queued", 0, 1, None, Why.START, self.applicant.gpu), self.message_of["prepare"]
+        else:
+            message = words.queued(
+                self.settings.class_.language, why=place.why.value, ahead=place.ahead, seconds=place.seconds
+            )
+        return {"progress": STEPS[self._phase], "message": message, "gpuclass": asdict(place)}

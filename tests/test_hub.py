@@ -76,7 +76,7 @@ def test_only_operators_of_the_roster_are_admins(settings: Settings) -> None:
 
 def test_services_have_tokens_of_their_own(settings: Settings) -> None:
     services = configured(settings).JupyterHub.services
-    assert [service["name"] for service in services] == ["exchange", "roster"]
+    assert [service["name"] for service in services] == ["exchange", "roster", "queue"]
     tokens = {service["api_token"] for service in services}
     assert len(tokens) == len(services)
     assert configured(settings).ConfigurableHTTPProxy.auth_token not in tokens
@@ -111,5 +111,8 @@ def test_the_configuration_file_is_a_shell_over_configure(settings: Settings, mo
     c = Config()
     file = Path(__file__).parents[1] / "jupyterhub_config.py"
     monkeypatch.setattr("gpuclass.settings.load.__defaults__", (None, {"GPUCLASS_CONFIG": str(settings.path)}))
+    begun: list[Settings] = []
+    monkeypatch.setattr(hub, "begin", begun.append)
     exec(compile(file.read_text(encoding="utf-8"), file, "exec"), {"c": c})  # noqa: S102  # as JupyterHub reads it
     assert c.ClassSpawner.settings == settings
+    assert begun == [settings]

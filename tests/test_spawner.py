@@ -10,6 +10,10 @@ import requests
 from docker.errors import APIError
 from jupyterhub.spawner import SpawnException
 
+from gpuclass.gpus import broker as brokers
+from gpuclass.gpus.admission import Place
+from gpuclass.gpus.books import Hands
+from gpuclass.gpus.model import Lease, State
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner, environment, host_config
 from tests.conftest import MakeSettings
@@ -36,15 +40,38 @@ class EngineDouble:
         return found
 
 
+class QueueDouble:
+    """Stands where the hub's queue would be; remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.hands = Hands()
+        self.places: list[Place | None] = [None]
+
+    def place(self, user: str) -> Place | None:
+        return self.places.pop(0) if len(self.places) > 1 else self.places[0]
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **more: self.told.append((name, *args, *more.values()))
+
+
+@pytest.fixture(autouse=True)
+def queue(monkeypatch: pytest.MonkeyPatch) -> QueueDouble:
+    double = QueueDouble()
+    monkeypatch.setattr(brokers, "_current", double)
+    return double
+
+
 @pytest.fixture
-def make_spawner(settings: Settings) -> Any:
+def make_spawner(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(*groups: str, **answers: Any) -> ClassSpawner:
         user = SimpleNamespace(name="s001", id=1, groups=[SimpleNamespace(name=group) for group in groups])
         spawner = ClassSpawner(settings=settings)
         spawner.user = user
         spawner.log = logging.getLogger("spawner")
         spawner.object_name = "gpuclass-camp-s001"
-        spawner.docker = EngineDouble(**answers)
+        monkeypatch.setattr(spawner, "docker", EngineDouble(**answers), raising=False)
+        spawner._lease = Lease(1, "s001", State.RESERVED)
         return spawner
 
     return make

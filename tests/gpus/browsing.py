@@ -82,22 +82,15 @@ class Student:
 
 
 def log_in(
-    browser: Browser,
-    url: str,
-    login: str,
-    password: str,
-    size: ViewportSize = LAPTOP,
-    *,
-    dark: bool = False,
-    sees: str = "choosing",
+    browser: Browser, url: str, login: str, password: str, size: ViewportSize = LAPTOP, *, dark: bool = False
 ) -> Student:
-    """A student who has logged in and stands before the choice, or sees another state of the page at once."""
+    """A student who has logged in and stands before the choice."""
     student = Student(browser, url, login, size, dark)
     student.page.goto(f"{url}/login?next=/hub/spawn")
     student.page.fill("#username_input", login)
     student.page.fill("#password_input", password)
     student.page.click("#login_submit")
-    student.sees(sees)
+    student.sees("choosing")
     return student
 
 
