@@ -11,6 +11,7 @@ import dataclasses
 import gc
 import json
 import os
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,11 @@ class SeatHandler(APIHandler):
     def get(self) -> None:
         """Answer with the seat and its notices as they are now."""
         self.finish(json.dumps(self.board.read()))
+
+    def _log(self) -> None:
+        """Only failures: a line every five seconds would push all others out of the container's small log."""
+        if self.get_status() >= HTTPStatus.BAD_REQUEST:
+            super()._log()
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

@@ -63,14 +63,16 @@ def test_a_notebook_shows_the_seat_explains_full_memory_and_runs_workers(
         out_of_memory(tried=2 * GIB, free=50 * GIB, held=18 * GIB, allowed=19 * GIB),
         out_of_memory(tried=2 * GIB, free=GIB, held=4 * GIB, allowed=19 * GIB),
         "raise RuntimeError('mine')",
+        "raise KeyboardInterrupt",
         BATCHES + "\nsum(len(batch) for batch in loader)",
         FULL_SHM,
         "1 + 1",
     ]
-    first, names, over, full, mine, workers, starved, after = run_cells(
+    watch_says(tmp_path / "run", GIB, time.time(), [notice("interrupted-1")])
+    first, names, over, full, mine, stopped, workers, starved, after = run_cells(
         engine, built["student"], settings, tmp_path, cells
     )
-    assert "GPU 하나를 4자리로" in first[0]["data"]["text/plain"]
+    assert "19.0 GiB 중 1.0 GiB" in first[0]["data"]["text/plain"]
     assert "<table" in first[0]["data"]["text/html"]
     assert "empty" in names[0]["text"], "seat is not among the student's variables"
     for outputs, title in ((over, "내 자리의 GPU 메모리 한도"), (full, "GPU 전체의 메모리가 가득")):
@@ -79,6 +81,8 @@ def test_a_notebook_shows_the_seat_explains_full_memory_and_runs_workers(
         assert "has a total capacity of" in "".join(outputs[0]["traceback"]), "the real traceback stays"
         assert title in outputs[1]["data"]["text/plain"]
     assert [output["output_type"] for output in mine] == ["error"]
+    assert [output["output_type"] for output in stopped] == ["error", "stream"]
+    assert stopped[1]["text"] == "도움말: interrupted-1 알림\n"
     assert workers[0]["data"]["text/plain"] == "16", "48 MiB a batch, two workers: more than Docker's 64 MiB at once"
     assert starved[-1]["output_type"] == "display_data", starved
     assert "/dev/shm" in starved[-1]["data"]["text/plain"]
@@ -98,7 +102,7 @@ def run_cells(
         image,
         ["python", "-c", RUNNER],
         environment=environment(),
-        volumes={str(folder): {"bind": "/lecture", "mode": "ro"}},
+        volumes=[f"{folder}:/lecture:ro", f"{folder}/run:/run/gpuclass:ro"],
         network_mode="none",
         detach=True,
         **{name: asked[name] for name in names},
@@ -195,3 +199,5 @@ def test_lab_is_told_what_the_host_put_up_and_only_its_user_is(start: StartServe
         before = server.request("GET", "api/status").json()["last_activity"]
         assert server.request("GET", "gpuclass/seat").status_code == 200
         assert server.request("GET", "api/status").json()["last_activity"] <= before
+        logged = [line for line in server.log().splitlines() if "gpuclass/seat" in line]
+        assert [line.split("ServerApp] ")[1][:3] for line in logged] == ["403"], "only what failed"
