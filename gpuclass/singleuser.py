@@ -3,7 +3,8 @@
 ``jupyterhub.singleuser`` imports the hub's request handlers for one ``isinstance`` and, through them and the scopes,
 the hub's database layer: SQLAlchemy, alembic, every handler. A user's server has no database and serves no hub page.
 While JupyterHub is imported those modules are stood in for by empty ones; afterwards the names are free again, so that
-nbgrader finds the real SQLAlchemy. What that saves is in docs/explanation/images.md.
+nbgrader finds the real SQLAlchemy. A few modules that come along for nothing are left out likewise. What all that saves
+is in docs/explanation/images.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -23,7 +24,13 @@ from typing import Any
 CONFIG = Path("/etc/jupyter")
 COURSE = Path("/srv/course")
 INSTRUCTOR = "instructor"
+CERTIFICATES = "SSL_CERT_FILE"  # OpenSSL's variable
 HUB_ONLY = ("jupyterhub.handlers", "jupyterhub.orm", "sqlalchemy")
+LAB_ONLY = ("jupyterlab.extensions.pypi",)
+"""Lab's installer of extensions and its HTTP client: the image is read-only, and so is its list of extensions."""
+OPTIONAL = ("aiodns", "rfc3986_validator")
+"""What aiohttp and jsonschema do without when it is not installed. The hub has an address and no name to resolve, and
+the second, 25 ms of regular expression, would look at the addresses in schemas that come with the packages."""
 ON_DEMAND = ("requests", "websocket")
 """Imported by Jupyter's servers for lists of extensions and for kernel gateways, which a class does not have."""
 
@@ -38,8 +45,10 @@ def main() -> None:
     gc.disable()  # imports only add; gpuclass.lab switches it on again when the server answers
     for name in ON_DEMAND:
         sys.modules.setdefault(name, OnDemand(name))
-    with stand_ins(HUB_ONLY):
+    with stand_ins((*HUB_ONLY, *LAB_ONLY)), missing(OPTIONAL), no_certificates(os.environ):
         from jupyterhub.singleuser.extension import main as serve
+
+        importlib.import_module("jupyterlab.labapp")  # now, while what it never uses here is stood in for
 
     serve()
 
@@ -73,6 +82,38 @@ class Absent(Exception):  # noqa: N818 - stands for classes of every kind; an ex
 
     def __init__(self, *_: object) -> None:
         raise RuntimeError("this name belongs to the hub and was left out of the user's server: gpuclass/singleuser.py")
+
+
+@contextmanager
+def missing(names: Sequence[str]) -> Iterator[None]:
+    """Within the block, ``names`` cannot be imported; those that are loaded already are left as they are."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None means "cannot be imported" there
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextmanager
+def no_certificates(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Within the block, OpenSSL finds no list of certificates, where the hub is spoken to without TLS.
+
+    aiohttp reads the list when it is imported, 20 ms, and the server uses aiohttp for the hub alone.
+    """
+    if not environment.get("JUPYTERHUB_API_URL", "").startswith("http://"):
+        yield
+        return
+    before = environment.get(CERTIFICATES)
+    environment[CERTIFICATES] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del environment[CERTIFICATES]
+        else:
+            environment[CERTIFICATES] = before
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 import gpuclass.curriculum
 from gpuclass import lab
 from gpuclass.curriculum import MergeResult
-from gpuclass.singleuser import Absent, OnDemand, link_course, stand_ins
+from gpuclass.singleuser import CERTIFICATES, Absent, OnDemand, link_course, missing, no_certificates, stand_ins
 
 
 @pytest.fixture
@@ -83,6 +83,28 @@ def test_the_single_user_server_of_this_jupyterhub_needs_no_database() -> None:
         assert sqlalchemy.create_engine("sqlite://").connect().exec_driver_sql("select 1").scalar() == 1
     """
     subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True)
+
+
+def test_a_hidden_module_is_missing_within_the_block_only(package: str) -> None:
+    with missing([f"{package}.orm"]), pytest.raises(ImportError):
+        import_module(f"{package}.orm")
+    assert import_module(f"{package}.orm").loaded is True
+    with missing([f"{package}.orm"]):
+        assert import_module(f"{package}.orm").loaded is True, "it was there before"
+
+
+@pytest.mark.parametrize("before", [{}, {CERTIFICATES: "/own/list.pem"}])
+def test_no_list_of_certificates_is_read_for_a_hub_without_tls(before: dict[str, str]) -> None:
+    environment = {"JUPYTERHUB_API_URL": "http://10.89.0.1:8081/hub/api", **before}
+    with no_certificates(environment):
+        assert environment[CERTIFICATES] == "/dev/null"
+    assert environment.get(CERTIFICATES) == before.get(CERTIFICATES)
+
+
+def test_a_hub_with_tls_is_checked_as_ever() -> None:
+    environment = {"JUPYTERHUB_API_URL": "https://10.89.0.1:8081/hub/api"}
+    with no_certificates(environment):
+        assert CERTIFICATES not in environment
 
 
 def test_the_course_appears_in_an_instructors_home(tmp_path: Path) -> None:

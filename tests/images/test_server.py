@@ -51,7 +51,6 @@ def test_a_student_has_the_assignments_tab_and_the_self_check_but_not_formgrader
             "jupyter_server_terminals",
             "jupyterhub",
             "jupyterlab",
-            "notebook_shim",
         }
         assert set(page_config(server)["disabledExtensions"]) >= {  # type: ignore[call-overload]  # JSON
             "@jupyter/nbgrader:formgrader",
