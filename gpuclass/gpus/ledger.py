@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,16 +32,16 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Row,
+    Select,
     String,
     Table,
+    bindparam,
     create_engine,
     event,
-    false,
     func,
     insert,
     select,
     text,
-    true,
     update,
 )
 from sqlalchemy.exc import DatabaseError, IntegrityError
@@ -53,8 +53,8 @@ from gpuclass.gpus.seats import turn
 
 SCHEMA_VERSION = 1
 BUSY_WAIT_S = 5.0  # how long a write waits for another process's; the hub is the only one that writes for long
-LATELY_S = 24 * 3600.0  # GPU time that ended before that no longer counts against anybody
-HALVING_S = 6 * 3600.0  # each so long ago, GPU time counts half
+HALVING_S = 24 * 3600.0  # GPU time of a day ago counts half, of two days ago a quarter, …
+LATELY_S = 7 * HALVING_S  # and what is older than this not at all
 
 _metadata = MetaData()
 _leases = Table(
@@ -87,7 +87,6 @@ _seats = Table(
     Column("memory", Integer, nullable=False),
     Column("held", Boolean, nullable=False, default=True),
 )
-_live = _leases.c.state != State.ENDED.value
 Index("one_live_lease_a_user", _leases.c.user, unique=True, sqlite_where=text("state != 'ended'"))
 Index("one_holder_a_seat", _seats.c.engine, _seats.c.device, _seats.c.slot, unique=True, sqlite_where=text("held = 1"))
 
@@ -226,9 +225,8 @@ class Ledger:
             _check_seats(seats)
             if lease.gpu is not bool(seats):
                 raise ValueError(f"{lease.user} asked for gpu={lease.gpu} and would get {len(seats)} seats")
-            _hold(connection, lease, seats)
-            self._change(connection, lease, State.RESERVED, granted_at=self.now())
-            return _lease(connection, lease_id)
+            lease = _hold(connection, lease, seats)
+            return self._change(connection, lease, State.RESERVED, granted_at=self.now())
 
     def activate(self, lease_id: int, container: str) -> Lease:
         """Its container runs. Also for a lost or releasing lease whose container is found running after all.
@@ -238,9 +236,9 @@ class Ledger:
         """
         with self._transaction() as connection:
             lease = _in_state(connection, lease_id, State.RESERVED, State.ACTIVE, State.RELEASING, State.LOST)
-            if (lease.state, lease.container) != (State.ACTIVE, container):
-                self._change(connection, lease, State.ACTIVE, container=container, why="")
-            return _lease(connection, lease_id)
+            if (lease.state, lease.container) == (State.ACTIVE, container):
+                return lease
+            return self._change(connection, lease, State.ACTIVE, container=container, why="")
 
     def releasing(self, lease_id: int) -> Lease:
         """Its container is being stopped; the seats stay held until ``end``.
@@ -250,9 +248,7 @@ class Ledger:
         """
         with self._transaction() as connection:
             lease = _in_state(connection, lease_id, State.RESERVED, State.ACTIVE, State.RELEASING, State.LOST)
-            if lease.state is not State.RELEASING:
-                self._change(connection, lease, State.RELEASING)
-            return _lease(connection, lease_id)
+            return lease if lease.state is State.RELEASING else self._change(connection, lease, State.RELEASING)
 
     def lose(self, lease_id: int, why: str) -> Lease:
         """Nobody can say whether its container runs, or its device has failed; the seats stay held.
@@ -262,8 +258,7 @@ class Ledger:
         """
         with self._transaction() as connection:
             lease = _in_state(connection, lease_id, State.RESERVED, State.ACTIVE, State.RELEASING, State.LOST)
-            self._change(connection, lease, State.LOST, why=why)
-            return _lease(connection, lease_id)
+            return self._change(connection, lease, State.LOST, why=why)
 
     def requeue(self, lease_id: int, priority: int | None = None) -> Lease:
         """Back into the queue, and the seats are free: there is certainly no container.
@@ -291,17 +286,16 @@ class Ledger:
                     priority=priority,
                     reserved=lease.reserved,
                 )
-            _let_go(connection, lease_id)
-            self._change(connection, lease, State.QUEUED, granted_at=0.0, container="", why="", priority=priority)
-            return _lease(connection, lease_id)
+            lease = _let_go(connection, lease)
+            return self._change(
+                connection, lease, State.QUEUED, granted_at=0.0, container="", why="", priority=priority
+            )
 
     def end(self, lease_id: int, why: str) -> Lease:
         """The lease is over and its seats are free: there is certainly no container. Again: nothing happens."""
         with self._transaction() as connection:
             lease = _lease(connection, lease_id)
-            if lease.state is not State.ENDED:
-                self._finish(connection, lease, why)
-            return _lease(connection, lease_id)
+            return lease if lease.state is State.ENDED else self._finish(connection, lease, why)
 
     def adopt(self, user: str, seats: Sequence[Seat], container: str, lease_id: int | None = None) -> Lease:
         """A container that the ledger does not know, or knows otherwise: its labels are right.
@@ -336,22 +330,19 @@ class Ledger:
                     reserved=False,
                     asked_at=self.now(),
                 )
-            if set(lease.seats) != set(seats) or lease.state in (State.QUEUED, State.ENDED):
-                _let_go(connection, lease.id)
-                _hold(connection, lease, seats)
-            # A lease that had ended was held in the meantime too: nothing else can have its container.
-            granted = lease.granted_at or self.now()
-            self._change(
+            if set(lease.seats) != set(seats):
+                lease = _hold(connection, _let_go(connection, lease), seats)
+            return self._change(
                 connection,
                 lease,
                 State.ACTIVE,
                 container=container,
                 gpu=bool(seats),
-                granted_at=granted,
+                # Of a lease that had ended, the time in between counts: nobody else can have had its container.
+                granted_at=lease.granted_at or self.now(),
                 ended_at=0.0,
                 why="",
             )
-            return _lease(connection, lease.id)
 
     # Looking
 
@@ -368,7 +359,7 @@ class Ledger:
     def live(self) -> list[Lease]:
         """Every lease that has not ended, the queued ones too, in the order of asking."""
         with self._reading() as connection:
-            return _select(connection, _live)
+            return _select(connection, _LIVE)
 
     def usage(self, since: float = 0.0, until: float | None = None) -> list[UsageRow]:
         """What everybody had of the GPUs between two moments, most first. Seats that are held count until now."""
@@ -399,14 +390,14 @@ class Ledger:
         added = connection.scalar(insert(_leases).values(changed_at=self.now(), **values).returning(_leases.c.id))
         return _lease(connection, added or 0)
 
-    def _change(self, connection: Connection, lease: Lease, state: State, **values: Any) -> None:
-        connection.execute(
-            update(_leases).where(_leases.c.id == lease.id).values(state=state.value, changed_at=self.now(), **values)
-        )
+    def _change(self, connection: Connection, lease: Lease, state: State, **values: Any) -> Lease:
+        values |= {"changed_at": self.now()}
+        connection.execute(update(_leases).where(_leases.c.id == lease.id).values(state=state.value, **values))
+        return replace(lease, state=state, **values)
 
-    def _finish(self, connection: Connection, lease: Lease, why: str) -> None:
-        _let_go(connection, lease.id)
-        self._change(connection, lease, State.ENDED, ended_at=max(self.now(), lease.granted_at), why=why)
+    def _finish(self, connection: Connection, lease: Lease, why: str) -> Lease:
+        lease = _let_go(connection, lease)
+        return self._change(connection, lease, State.ENDED, ended_at=max(self.now(), lease.granted_at), why=why)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -524,44 +515,42 @@ def _explained(path: Path, error: Exception) -> PlainError:
     return LedgerError(f"The ledger of seats {path} cannot be used: {cause}. {hint}")
 
 
-def _select(connection: Connection, condition: Any) -> list[Lease]:
-    """Leases with their seats, in the order of asking."""
-    rows = connection.execute(select(_leases).where(condition).order_by(_leases.c.id)).all()
-    if not rows:
-        return []
-    wanted = select(_leases.c.id).where(condition)
+_COLUMNS = ("id", "user", "state", "gpu", "size", "priority", "reserved", "container", "why")
+_MOMENTS = ("asked_at", "granted_at", "changed_at", "ended_at")
+_WITH_SEATS = (
+    select(
+        *(_leases.c[name] for name in (*_COLUMNS, *_MOMENTS)),
+        *(_seats.c[name] for name in ("engine", "device", "slot", "memory")),
+    )
+    .outerjoin_from(_leases, _seats, (_seats.c.lease == _leases.c.id) & _seats.c.held)
+    .order_by(_leases.c.id, _seats.c.engine, _seats.c.device, _seats.c.slot)
+)
+_LIVE = _WITH_SEATS.where(_leases.c.state != State.ENDED.value)
+_LIVE_OF = _LIVE.where(_leases.c.user == bindparam("login"))
+_BY_NUMBER = _WITH_SEATS.where(_leases.c.id == bindparam("number"))
+
+
+def _select(connection: Connection, statement: Select[Any], **values: Any) -> list[Lease]:
+    """Leases with the seats that they hold, in the order of asking."""
+    found: dict[int, dict[str, Any]] = {}
     seats: dict[int, list[Seat]] = defaultdict(list)
-    for row in connection.execute(select(_seats).where(_seats.c.held == true(), _seats.c.lease.in_(wanted))):
-        seats[row.lease].append(Seat(row.engine, row.device, row.slot, row.memory))
+    for *values_of_lease, engine, device, slot, memory in connection.execute(statement, values):
+        number = values_of_lease[0]
+        found[number] = dict(zip((*_COLUMNS, *_MOMENTS), values_of_lease, strict=True))
+        if engine is not None:
+            seats[number].append(Seat(engine, device, slot, memory))
     return [
-        Lease(
-            id=row.id,
-            user=row.user,
-            state=State(row.state),
-            seats=tuple(sorted(seats[row.id])),
-            gpu=row.gpu,
-            size=row.size,
-            priority=row.priority,
-            container=row.container,
-            asked_at=row.asked_at,
-            granted_at=row.granted_at,
-            ended_at=row.ended_at,
-            reserved=row.reserved,
-            changed_at=row.changed_at,
-            why=row.why,
-        )
-        for row in rows
+        Lease(**columns | {"state": State(columns["state"]), "seats": tuple(seats[number])})
+        for number, columns in found.items()
     ]
 
 
 def _find(connection: Connection, lease_id: int) -> Lease | None:
-    found = _select(connection, _leases.c.id == lease_id)
-    return found[0] if found else None
+    return next(iter(_select(connection, _BY_NUMBER, number=lease_id)), None)
 
 
 def _live_lease(connection: Connection, user: str) -> Lease | None:
-    found = _select(connection, (_leases.c.user == user) & _live)
-    return found[0] if found else None
+    return next(iter(_select(connection, _LIVE_OF, login=user)), None)
 
 
 def _lease(connection: Connection, lease_id: int) -> Lease:
@@ -583,17 +572,17 @@ def _check_seats(seats: Sequence[Seat]) -> None:
         raise ValueError("the seats of one lease are all of one device")
 
 
-def _hold(connection: Connection, lease: Lease, seats: Iterable[Seat]) -> None:
-    rows = [
-        {"lease": lease.id, "engine": seat.engine, "device": seat.device, "slot": seat.slot, "memory": seat.memory}
-        for seat in seats
-    ]
-    if rows:
-        connection.execute(insert(_seats), rows)
+def _hold(connection: Connection, lease: Lease, seats: Iterable[Seat]) -> Lease:
+    seats = tuple(sorted(seats))
+    if seats:
+        connection.execute(insert(_seats), [{"lease": lease.id, **asdict(seat)} for seat in seats])
+    return replace(lease, seats=seats)
 
 
-def _let_go(connection: Connection, lease_id: int) -> None:
-    connection.execute(update(_seats).where(_seats.c.lease == lease_id, _seats.c.held == true()).values(held=false()))
+def _let_go(connection: Connection, lease: Lease) -> Lease:
+    if lease.seats:
+        connection.execute(update(_seats).where(_seats.c.lease == lease.id, _seats.c.held).values(held=False))
+    return replace(lease, seats=())
 
 
 def _gpu_time_lately(connection: Connection, now: float) -> dict[str, float]:

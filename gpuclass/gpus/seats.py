@@ -15,7 +15,7 @@ from gpuclass.roster import Role
 from gpuclass.settings import GpuSection
 
 MEMORY_STEP = 2**20  # a seat's memory is whole MiB: what people read is then what is held
-AGEING = 1.0  # seconds of GPU time that one second of waiting makes up for
+AGEING = 0.05  # seconds of GPU time that one second of waiting makes up for; benchmarks/seats.py measures the fairness
 PATIENCE_S = 600.0  # each so long after a large request that somebody asked, one more device is kept from them for it
 
 _TEAM = "team"  # the word in [gpu.seats] for everybody who is in a team
@@ -73,8 +73,8 @@ def may_use_reserved(role: str) -> bool:
 def turn(request: Request) -> tuple[int, float, int]:
     """Sorts requests by whose turn it is.
 
-    Priority first. Then GPU time had lately, against which waiting counts: nobody is overtaken for longer than the GPU
-    time they had (``AGEING``), so nobody waits for ever while others come and go. Then first come.
+    Priority first. Then the least GPU time lately, but waiting counts a little (``AGEING``), so that nobody waits for
+    ever while others come and go. Then first come.
     """
     had = request.gpu_seconds if request.gpu else 0.0
     return request.priority, had + AGEING * request.asked_at, request.order

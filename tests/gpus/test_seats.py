@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gpuclass.gpus.model import LOCAL, Device, Inventory, Lease, Mode, Request, Seat, State
-from gpuclass.gpus.seats import choose, free, possible, seats_of, size_for, unmatched
+from gpuclass.gpus.seats import AGEING, choose, free, possible, seats_of, size_for, unmatched
 from gpuclass.settings import GpuSection
 
 GIB = 2**30
@@ -86,7 +86,7 @@ def test_who_had_less_gpu_time_goes_first_but_waiting_makes_up_for_it() -> None:
     one = SHARED[:1]
     had, fresh = ask("had", 0, gpu_seconds=600.0), ask("fresh", 300)
     assert users(choose([had, fresh], one, [])) == ["fresh"]
-    late = ask("late", 601)
+    late = ask("late", 1 + int(600 / AGEING))
     assert users(choose([had, late], one, [])) == ["had"]
 
 
