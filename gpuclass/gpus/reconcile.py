@@ -133,12 +133,7 @@ def _seats(labelled: Mapping[str, str], engine: str) -> tuple[Seat, ...]:
     memory = labelled.get(MEMORY_LABEL, "")
     if not memory.isdecimal() or not all(slot.isdecimal() for slot in slots):
         return (Seat(engine, device, 0, 0),)
-    each, rest = divmod(int(memory), len(slots))
-    return tuple(
-        sorted(
-            Seat(engine, device, int(slot), each + (rest if number == 0 else 0)) for number, slot in enumerate(slots)
-        )
-    )
+    return tuple(sorted(Seat(engine, device, int(slot), int(memory) // len(slots)) for slot in slots))
 
 
 def others(leases: Iterable[Lease], holders: Iterable[Holder], class_name: str) -> list[Seat]:
@@ -178,16 +173,63 @@ def join(
     for each in holders:
         if each.class_ == class_name and each.engine in answered and each.user not in starting:
             own[each.user].append(each)
-    actions = _shared_seats(holders)
-    taken = {_key(seat): lease for lease in leases for seat in lease.seats}
-    for user in sorted(own):
-        actions += _with_containers(by_user.get(user), own[user], taken)
+    running = {user: one for user, found in sorted(own.items()) if (one := _running(found, by_user.get(user)))}
+    owners = _owners(leases, running, starting)
+    moved = [
+        lease
+        for lease in leases
+        if lease.state is not State.QUEUED and any(owners[_key(seat)] != lease.user for seat in lease.seats)
+    ]
+    actions = [_displaced(lease, owners) for lease in moved]
+    for user, found in sorted(own.items()):
+        actions += [Action(Act.REMOVE, "was made and never started", holder=one) for one in found if _is_left(one)]
+        actions += [
+            Action(Act.ALARM, f"{user} has another container, {running[user].name}", holder=one)
+            for one in found
+            if one.running and one is not running[user]
+        ]
+    for user, one in running.items():
+        before = by_user.get(user)
+        actions += _with_container(None if before in moved else before, one, owners)
     for lease in leases:
-        if lease.state is State.QUEUED or lease.user in starting:
-            continue
-        if not any(each.running for each in own.get(lease.user, ())):
+        if lease.state is not State.QUEUED and lease not in moved and lease.user not in {*running, *starting}:
             actions += _without_container(lease, answered, now, grace)
-    return actions
+    return actions + _shared_seats(holders)
+
+
+def _running(containers: Iterable[Holder], lease: Lease | None) -> Holder | None:
+    """Somebody's running container; of several, the one that their lease knows."""
+    found = [each for each in containers if each.running]
+    return next((each for each in found if lease and each.container == lease.container), found[0] if found else None)
+
+
+def _is_left(container: Holder) -> bool:
+    return container.status == "created"
+
+
+def _owners(
+    leases: Iterable[Lease], running: Mapping[str, Holder], starting: Collection[str]
+) -> dict[tuple[str, str, int], str]:
+    """Who has each seat: who is being given it, else whose container runs on it, else whose lease says so.
+
+    Where containers of two people run on one seat, it is that of whoever's lease says so too.
+    """
+    leased = {_key(seat): lease.user for lease in leases for seat in lease.seats}
+    found = dict(leased)
+    for user, one in running.items():
+        for seat in one.seats:
+            before = leased.get(_key(seat))
+            runs_too = before is not None and before in running and _key(seat) in map(_key, running[before].seats)
+            if before not in starting and not runs_too:
+                found[_key(seat)] = user
+    return found
+
+
+def _displaced(lease: Lease, owners: Mapping[tuple[str, str, int], str]) -> Action:
+    """What becomes of a lease on whose seat somebody else's container runs. Its own container is adopted after it."""
+    who = next(user for seat in lease.seats if (user := owners[_key(seat)]) != lease.user)
+    why = f"the container of {who} runs on its seat"
+    return Action(Act.REQUEUE if lease.state is State.RESERVED else Act.END, why, lease)
 
 
 def _shared_seats(holders: Iterable[Holder]) -> list[Action]:
@@ -208,38 +250,20 @@ def _shared_seats(holders: Iterable[Holder]) -> list[Action]:
     ]
 
 
-def _with_containers(
-    lease: Lease | None, containers: Sequence[Holder], taken: Mapping[tuple[str, str, int], Lease]
-) -> list[Action]:
-    """What one person's containers mean for their lease."""
-    actions = [
-        Action(Act.REMOVE, "was made and never started", holder=each) for each in containers if each.status == "created"
-    ]
-    running = [each for each in containers if each.running]
-    if not running:
-        return actions
-    one = next((each for each in running if lease and each.container == lease.container), running[0])
-    actions += [
-        Action(Act.ALARM, f"{each.user} has another container, {one.name}", holder=each)
-        for each in running
-        if each is not one
-    ]
-    others_seats = [
-        other for seat in one.seats if (other := taken.get(_key(seat))) is not None and other.user != one.user
-    ]
-    if others_seats:
-        who = others_seats[0]
-        why = f"{one.name} runs on a seat that lease {who.id} of {who.user} ({who.state}) holds"
-        return [*actions, Action(Act.ALARM, why, lease=who, holder=one)]
+def _with_container(lease: Lease | None, one: Holder, owners: Mapping[tuple[str, str, int], str]) -> list[Action]:
+    """What somebody's running container means for their lease."""
+    rivals = {owners[_key(seat)] for seat in one.seats} - {one.user}
+    if rivals:
+        return [Action(Act.ALARM, f"{one.name} runs on a seat of {', '.join(sorted(rivals))}", lease, one)]
     if lease is None:
-        actions.append(Action(Act.ADOPT, "runs, and the ledger does not know it", holder=one))
-    elif lease.state is State.QUEUED:
-        actions.append(Action(Act.ADOPT, "runs, and its owner still queues", lease, one))
-    elif set(lease.seats) != set(one.seats):
-        actions.append(Action(Act.ADOPT, "runs on other seats than the ledger says", lease, one))
-    elif lease.container != one.container or _is_found_again(lease):
-        actions.append(Action(Act.ACTIVATE, f"runs, and its lease is {lease.state}", lease, one))
-    return actions
+        return [Action(Act.ADOPT, "runs, and the ledger does not know it", holder=one)]
+    if lease.state is State.QUEUED:
+        return [Action(Act.ADOPT, "runs, and its owner still queues", lease, one)]
+    if set(lease.seats) != set(one.seats):
+        return [Action(Act.ADOPT, "runs on other seats than the ledger says", lease, one)]
+    if lease.container != one.container or _is_found_again(lease):
+        return [Action(Act.ACTIVATE, f"runs, and its lease is {lease.state}", lease, one)]
+    return []
 
 
 def _is_found_again(lease: Lease) -> bool:

@@ -93,7 +93,7 @@ def test_a_clock_that_was_set_back_starts_the_grace_anew() -> None:
 
 def test_an_engine_that_does_not_answer_frees_nothing() -> None:
     states = [State.RESERVED, State.ACTIVE, State.RELEASING, State.LOST]
-    leases = [lease(state, user=state.value) for state in states]
+    leases = [lease(state, Seat(LOCAL, "GPU-a", n, GIB), user=state.value) for n, state in enumerate(states)]
     assert acts(leases, [], answered=()) == [Act.LOSE, Act.LOSE]
     assert acts([lease(State.LOST, why=UNANSWERED)], []) == [Act.LOSE]  # it answered: gone, and the grace begins
 
@@ -106,7 +106,7 @@ def test_two_containers_on_one_seat_raise_an_alarm_and_nobody_loses_work() -> No
 
 def test_another_class_is_never_touched_but_its_seats_are_held() -> None:
     theirs = container(container="c2", class_="other", status="created")
-    assert acts([lease(container="")], [theirs, container()]) == [Act.ALARM, Act.ACTIVATE]
+    assert acts([lease(container="")], [theirs, container()]) == [Act.ACTIVATE, Act.ALARM]
     assert others([lease()], [theirs, container()], "camp") == [A0]
 
 
@@ -114,3 +114,17 @@ def test_who_runs_two_containers_keeps_both_and_a_person_looks() -> None:
     second = container(A1, container="c2", name="camp-kim-2")
     assert acts([lease()], [second, container()]) == [Act.ALARM]
     assert others([lease()], [second, container()], "camp") == [A1]
+
+
+def test_labels_win_over_a_ledger_that_is_an_old_one() -> None:
+    """A backup says that kim has the seat that lee's container runs on now."""
+    lees = container(container="c2", name="camp-lee", user="lee", lease_id=8)
+    for state, act in ((State.ACTIVE, Act.END), (State.LOST, Act.END), (State.RESERVED, Act.REQUEUE)):
+        assert acts([lease(state)], [lees]) == [act, Act.ADOPT]
+    assert acts([lease(State.RESERVED)], [lees], starting=["kim"]) == [Act.ALARM]
+
+
+def test_two_people_whose_seats_the_ledger_has_the_wrong_way_round_are_put_right() -> None:
+    leases = [lease(State.ACTIVE, A0), lease(State.ACTIVE, A1, id=8, user="lee", container="c2")]
+    holders = [container(A1), container(A0, container="c2", name="camp-lee", user="lee", lease_id=8)]
+    assert acts(leases, holders) == [Act.END, Act.END, Act.ADOPT, Act.ADOPT]
