@@ -59,7 +59,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gpuclass-seats-") as folder:
         world = World(Path(folder), random.Random(arguments.seed), students=students, devices=8)  # noqa: S311  # a simulation is to be repeated
         for number in range(events):
-            world.happen()
+            world.happen(*world.chance.choices(list(EVENTS), list(EVENTS.values())))
             if number % STOCK_EVERY == 0:
                 world.take_stock()
         world.close_down()
@@ -105,6 +105,23 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 # Part 1: a hub, an engine and students
+
+
+# How often each thing happens, of World's methods
+EVENTS = {
+    "somebody_asks": 30.0,
+    "somebody_leaves": 12.0,
+    "a_start_goes_on": 35.0,
+    "a_stop_goes_on": 25.0,
+    "the_hub_looks": 25.0,
+    "a_container_dies": 4.0,
+    "the_hub_is_killed": 3.0,
+    "the_engine_goes": 2.0,
+    "the_engine_comes": 10.0,
+    "the_ledger_is_an_old_one": 0.3,
+    "seats_are_divided_anew": 0.3,
+    "the_clock_is_set_back": 0.3,
+}
 
 
 class Killed(Exception):  # noqa: N818  # it is not an error but what happens to the hub
@@ -266,26 +283,12 @@ class World:
 
     # What happens to it
 
-    def happen(self) -> None:
-        """One event, drawn; then look whether all still holds."""
-        kinds: dict[Callable[[], None], float] = {
-            self.somebody_asks: 30,
-            self.somebody_leaves: 12,
-            self.a_start_goes_on: 35,
-            self.a_stop_goes_on: 25,
-            self.the_hub_looks: 25,
-            self.a_container_dies: 4,
-            self.the_hub_is_killed: 3,
-            self.the_engine_goes_or_comes: 2 if self.engine.answers else 10,
-            self.the_ledger_is_an_old_one: 0.3,
-            self.seats_are_divided_anew: 0.3,
-            self.the_clock_is_set_back: 0.3,
-        }
-        (event,) = self.chance.choices(list(kinds), list(kinds.values()))
+    def happen(self, event: str) -> None:
+        """One of ``EVENTS``; then look whether all still holds."""
         self.time += self.chance.expovariate(1 / 10)
-        self.events[event.__name__.replace("_", " ")] += 1
+        self.events[event.replace("_", " ")] += 1
         try:
-            event()
+            getattr(self, event)()
         except Killed:
             self.the_hub_is_killed()
         self.look()
@@ -336,9 +339,13 @@ class World:
             shutil.copy(self.path, self.folder / "backup")
         self.ledger = Ledger(self.path, self.now)
 
-    def the_engine_goes_or_comes(self) -> None:
+    def the_engine_goes(self) -> None:
         """The containers run on."""
-        self.engine.answers = not self.engine.answers
+        self.engine.answers = False
+
+    def the_engine_comes(self) -> None:
+        """If it was away."""
+        self.engine.answers = True
 
     def the_ledger_is_an_old_one(self) -> None:
         """A backup was put back, or nothing was left at all; the containers run on."""

@@ -96,6 +96,35 @@ def test_a_container_that_is_not_in_the_ledger_is_taken_over_under_its_number(le
     assert ledger.lease_of("park") is None
 
 
+def test_a_container_on_other_seats_than_the_ledger_says_is_right(ledger: Ledger) -> None:
+    lease = ledger.enqueue("kim", gpu=True)
+    ledger.reserve(lease.id, [A0])
+    assert ledger.adopt("kim", [B0], "c1", lease.id).seats == (B0,)
+    other = ledger.enqueue("lee", gpu=True)
+    assert ledger.reserve(other.id, [A0]).seats == (A0,)
+
+
+def test_a_lease_that_ended_comes_back_with_its_container(ledger: Ledger, clock: Clock) -> None:
+    lease = ledger.enqueue("kim", gpu=True)
+    ledger.reserve(lease.id, [A0])
+    ledger.end(lease.id, "by mistake")
+    clock.time += 60
+    again = ledger.adopt("kim", [A0], "c1", lease.id)
+    assert (again.id, again.state, again.granted_at, again.ended_at) == (lease.id, State.ACTIVE, clock.time - 60, 0.0)
+
+
+def test_a_number_that_is_somebody_elses_is_not_used(ledger: Ledger) -> None:
+    lees = ledger.enqueue("lee", gpu=True)
+    assert ledger.adopt("kim", [A0], "c1", lees.id).id != lees.id
+
+
+def test_after_the_clock_was_set_back_nobody_comes_before_those_who_wait(ledger: Ledger, clock: Clock) -> None:
+    ledger.enqueue("kim", gpu=True)
+    clock.time -= 3600
+    ledger.enqueue("lee", gpu=True)
+    assert [request.user for request in ledger.queue()] == ["kim", "lee"]
+
+
 def test_a_hub_that_starts_again_finds_queue_and_leases(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path, clock)

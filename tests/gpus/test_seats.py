@@ -120,6 +120,19 @@ def test_a_request_that_can_never_be_met_holds_nobody_up() -> None:
     assert users(choose([giant, small], SHARED, [])) == ["small"]
 
 
+def test_a_request_that_the_reservation_makes_impossible_holds_nobody_up() -> None:
+    one_device = SHARED[:4]
+    team, small = ask("team", 0, size=3), ask("small", 1)
+    assert not possible(team, one_device, reserved=2)
+    assert users(choose([team, small], one_device, [], reserved=2)) == ["small"]
+
+
+def test_a_large_request_that_waits_leaves_instructors_what_is_set_aside() -> None:
+    inside = [lease(f"s{n}", seat) for n, seat in enumerate(SHARED[:2] + SHARED[4:])]  # two seats of GPU-a are free
+    team, teacher = ask("team", 0, size=3), ask("teacher", 1, reserved=True, size=2)
+    assert users(choose([team, teacher], SHARED, inside, reserved=2)) == ["teacher"]
+
+
 def test_a_larger_mig_seat_is_the_smallest_instance_that_is_large_enough() -> None:
     instances = inventory(instance("s", 0, 10), instance("m", 1, 20), instance("l", 2, 40))
     layout = seats_of([instances], section(Mode.MIG))
