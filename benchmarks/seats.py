@@ -33,10 +33,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpuclass.gpus.labels import USER_LABEL, seat_labels
 from gpuclass.gpus.ledger import Ledger, faded, settle
 from gpuclass.gpus.model import LOCAL, Device, Inventory, Lease, Mode, Request, Seat, State
-from gpuclass.gpus.reconcile import USER_LABEL, Act, Holder, holder, join, labels, others
+from gpuclass.gpus.reconcile import Act, Holder, holder, join, others
 from gpuclass.gpus.seats import choose, free, seats_of
+from gpuclass.network import CLASS_LABEL
 from gpuclass.settings import GpuSection
 
 GIB = 2**30
@@ -182,7 +184,7 @@ class World:
         self.doubles = self.oversold = self.leaked = 0
         for number in range(3):  # another class has some of the first device
             lease = Lease(number, f"guest{number}", State.ACTIVE, (Seat(LOCAL, "GPU-0", number, 19 * GIB),), gpu=True)
-            made = self.engine.create(f"other-{number}", labels("other", lease, Mode.SHARED))
+            made = self.engine.create(f"other-{number}", labels("other", lease))
             self.engine.containers[made].status = "running"
 
     def now(self) -> float:
@@ -261,7 +263,7 @@ class World:
         if not self.engine.answers:
             del self.starting[user]
         elif not container:
-            self.starting[user] = lease, self.engine.create(f"{CLASS}-{user}", labels(CLASS, lease, Mode.SHARED))
+            self.starting[user] = lease, self.engine.create(f"{CLASS}-{user}", labels(CLASS, lease))
         elif self.engine.containers[container].status == "created":
             self.engine.containers[container].status = "running"
         else:
@@ -406,6 +408,11 @@ class World:
         elsewhere = others(self.ledger.live(), self.engine.holders(), CLASS)
         self.leaked += len(self.layout) - len(free(self.layout, elsewhere))
         self.ledger.close()
+
+
+def labels(class_name: str, lease: Lease) -> dict[str, str]:
+    """As the spawner labels a container."""
+    return {CLASS_LABEL: class_name, USER_LABEL: lease.user} | seat_labels(lease, Mode.SHARED)
 
 
 def _key(seat: Seat) -> tuple[str, str, int]:

@@ -14,16 +14,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gpuclass.gpus.model import LOCAL, Lease, Mode, Seat, State
+from gpuclass.gpus.labels import DEVICE_LABEL, ENGINE_LABEL, LEASE_LABEL, MEMORY_LABEL, SLOTS_LABEL, USER_LABEL
+from gpuclass.gpus.model import LOCAL, Lease, Seat, State
 from gpuclass.network import CLASS_LABEL
-
-USER_LABEL = "gpuclass.user"
-LEASE_LABEL = "gpuclass.lease"
-ENGINE_LABEL = "gpuclass.seat.engine"
-DEVICE_LABEL = "gpuclass.seat.device"
-SLOTS_LABEL = "gpuclass.seat.slots"
-MEMORY_LABEL = "gpuclass.seat.memory"
-MODE_LABEL = "gpuclass.mode"
 
 _WITH_PROCESSES = frozenset({"running", "paused", "restarting", "removing"})  # Docker's words for a container's state
 _HOLDING = _WITH_PROCESSES | {"created"}  # may be started at any moment
@@ -90,20 +83,6 @@ class Action:
     why: str
     lease: Lease | None = None
     holder: Holder | None = None
-
-
-def labels(class_name: str, lease: Lease, mode: Mode) -> dict[str, str]:
-    """What a container is labelled with; the truth after a crash. ``holder`` reads it back."""
-    found = {CLASS_LABEL: class_name, USER_LABEL: lease.user, LEASE_LABEL: str(lease.id)}
-    if lease.seats:
-        found |= {
-            ENGINE_LABEL: lease.seats[0].engine,
-            DEVICE_LABEL: lease.device,
-            SLOTS_LABEL: ",".join(str(seat.slot) for seat in lease.seats),
-            MEMORY_LABEL: str(lease.memory),
-            MODE_LABEL: mode.value,
-        }
-    return found
 
 
 def holder(container: str, name: str, labelled: Mapping[str, str], status: str, engine: str = LOCAL) -> Holder:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from gpuclass.gpus.labels import USER_LABEL, seat_labels
 from gpuclass.gpus.model import LOCAL, Lease, Mode, Seat, State
-from gpuclass.gpus.reconcile import KEPT, UNANSWERED, Act, Action, Holder, holder, join, labels, others
+from gpuclass.gpus.reconcile import KEPT, UNANSWERED, Act, Action, Holder, holder, join, others
+from gpuclass.network import CLASS_LABEL
 
 GIB = 2**30
 A0, A1 = Seat(LOCAL, "GPU-a", 0, 8 * GIB), Seat(LOCAL, "GPU-a", 1, 8 * GIB)
@@ -42,7 +44,7 @@ def joined(leases: Sequence[Lease], holders: Sequence[Holder], **keys: Any) -> l
 
 
 def test_labels_are_read_back() -> None:
-    written = labels("camp", lease(State.RESERVED, A0, A1), Mode.SHARED)
+    written = seat_labels(lease(State.RESERVED, A0, A1), Mode.SHARED) | {CLASS_LABEL: "camp", USER_LABEL: "kim"}
     assert holder("c1", "/camp-kim", written, "running") == container(A0, A1)
     assert holder("c1", "/camp-kim", written | {"gpuclass.seat.memory": "?"}, "running").seats == (
         Seat(LOCAL, "GPU-a", 0, 0),
