@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -48,7 +49,7 @@ async def idle_since(kernels_of: KernelsOf, usage: Usage | None, lease: Lease, n
     """Since when a seat has been idle; None when it is not, or nobody can say.
 
     Args:
-        kernels_of: kernels of a user's server; None when it does not answer.
+        kernels_of: kernels of the server in a container; None when it does not answer.
         usage: what the watch saw last; None when that is not fresh.
         lease: whose seat.
         now: the moment.
@@ -56,7 +57,7 @@ async def idle_since(kernels_of: KernelsOf, usage: Usage | None, lease: Lease, n
     seat = usage.of_container(lease.container) if usage else None
     if seat is None:
         return None
-    kernels = await kernels_of(lease.user)
+    kernels = await kernels_of(lease.container)
     if kernels is None or any(kernel.busy for kernel in kernels):
         return None
     return min(now, max([lease.granted_at, seat.busy_at, *(kernel.last_activity for kernel in kernels)]))
@@ -109,11 +110,24 @@ async def ask(client: httpx.AsyncClient, server_url: str, token: str) -> list[Ke
     return found
 
 
-def token_of(container: Mapping[str, Any]) -> str | None:
-    """The server's own token in what the engine says of its container; the hub keeps only its hash."""
-    environment: list[str] = (container.get("Config") or {}).get("Env") or []
-    name = "JUPYTERHUB_API_TOKEN="
-    return next((entry.removeprefix(name) for entry in environment if entry.startswith(name)), None)
+def way_in(container: Mapping[str, Any], network: str) -> tuple[str, str] | None:
+    """Address and token of the server in a container; None when it is not a server's, or not in the class's network.
+
+    The hub itself keeps only a hash of the token. All of it was written by the spawner and the engine, nothing by the
+    student.
+
+    Args:
+        container: what the engine says of it.
+        network: name of the class's network.
+    """
+    pairs = [entry.partition("=") for entry in (container.get("Config") or {}).get("Env") or []]
+    environment = {name: value for name, _, value in pairs}
+    token, bound = environment.get("JUPYTERHUB_API_TOKEN"), urlsplit(environment.get("JUPYTERHUB_SERVICE_URL", ""))
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    address = (networks.get(network) or {}).get("IPAddress")
+    if not token or not bound.port or not address:
+        return None
+    return f"http://{address}:{bound.port}{bound.path}", token
 
 
 async def _get(client: httpx.AsyncClient, url: str, token: str) -> list[Any] | None:

@@ -5,19 +5,69 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
+import docker
+import httpx
+import requests
+from docker.errors import DockerException
+
+from gpuclass.engine import SOCKET
 from gpuclass.errors import PlainError
 from gpuclass.gpus import notices
-from gpuclass.gpus.idle import WARN_S, KernelsOf, Verdict, decide, idle_since, lesson_ended
+from gpuclass.gpus.idle import WARN_S, Kernel, KernelsOf, Verdict, ask, decide, idle_since, lesson_ended, way_in
 from gpuclass.gpus.model import Lease, State
 from gpuclass.gpus.notices import Board
 from gpuclass.gpus.usage import read_usage
 from gpuclass.settings import Settings
 
+LOOK_S = 30.0
+INSPECT_TIMEOUT_S = 5
 ASKED_AT_ONCE = 8  # servers; each answers within milliseconds, or after idle.ASK_TIMEOUT_S not at all
 
 log = logging.getLogger("gpuclass.reclaim")
+
+
+class Servers:
+    """The users' servers, asked by the containers they run in.
+
+    Args:
+        settings: the class.
+        inspect: what the engine says of a container.
+        client: for the requests to the servers.
+    """
+
+    def __init__(
+        self, settings: Settings, inspect: Callable[[str], Mapping[str, Any]], client: httpx.AsyncClient
+    ) -> None:
+        self._network = settings.network_name
+        self._inspect = inspect
+        self._client = client
+        self._one_at_a_time = asyncio.Lock()  # a Docker client is not made to be shared by threads
+
+    async def kernels_of(self, container: str) -> list[Kernel] | None:
+        """Kernels and terminals of the server in a container; None when it does not answer."""
+        try:
+            async with self._one_at_a_time:
+                found = await asyncio.to_thread(self._inspect, container)
+        except (DockerException, requests.RequestException):
+            return None
+        way = way_in(found, self._network)
+        return await ask(self._client, *way) if way else None
+
+
+def inspector(base_url: str = f"unix://{SOCKET}") -> Callable[[str], Mapping[str, Any]]:
+    """Asks this machine's engine for a container."""
+    clients: list[docker.APIClient] = []
+
+    def inspect(container: str) -> Mapping[str, Any]:
+        if not clients:
+            clients.append(docker.APIClient(base_url=base_url, version="auto", timeout=INSPECT_TIMEOUT_S))
+        found: Mapping[str, Any] = clients[0].inspect_container(container)
+        return found
+
+    return inspect
 
 
 class Reclaimer:
@@ -27,7 +77,7 @@ class Reclaimer:
 
     Args:
         settings: the class.
-        kernels_of: kernels of a user's server; None when it does not answer.
+        kernels_of: kernels of the server in a container; None when it does not answer.
         stop: stops a user's server, as its Stop button does.
         board: where holders are warned; nobody else writes on it.
         now: the clock.
@@ -48,6 +98,19 @@ class Reclaimer:
         self._now = now
         self._warned: dict[int, tuple[str, float]] = {}  # who and when, by lease
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def run(self, live: Callable[[], Iterable[Lease]]) -> None:
+        """Look every so often. Never ends by itself.
+
+        Args:
+            live: the leases that have not ended.
+        """
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look(live())
+            except Exception:
+                log.exception("idle seats could not be looked for; this is tried again")
 
     async def look(self, leases: Iterable[Lease]) -> None:
         """Warn whoever is idle, take the seat of whoever was warned long enough ago."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from gpuclass.gpus import idle
-from gpuclass.gpus.idle import Kernel, Verdict, decide, idle_since, token_of
+from gpuclass.gpus.idle import Kernel, Verdict, decide, idle_since, way_in
 from gpuclass.gpus.model import Lease, State
 from gpuclass.gpus.usage import SeatUse, Usage
 from gpuclass.settings import Settings
@@ -23,8 +24,8 @@ def usage(busy_at: float) -> Usage:
 
 
 async def since(kernels: Sequence[Kernel] | None, seen: Usage | None) -> float | None:
-    async def kernels_of(user: str) -> Sequence[Kernel] | None:
-        assert user == "s001"
+    async def kernels_of(container: str) -> Sequence[Kernel] | None:
+        assert container == "c1"
         return kernels
 
     return await idle_since(kernels_of, seen, LEASE, NOW)
@@ -136,6 +137,25 @@ async def test_an_answer_that_makes_no_sense_is_no_answer(kernels: object) -> No
         assert await idle.ask(client, "http://c/user/s001/", "t") is None
 
 
-def test_the_servers_own_token_is_read_from_its_container() -> None:
-    assert token_of({"Config": {"Env": ["A=1", "JUPYTERHUB_API_TOKEN=abc=="]}}) == "abc=="
-    assert token_of({"Config": {"Env": None}}) is None
+CONTAINER = {
+    "Config": {"Env": ["A=1", "JUPYTERHUB_API_TOKEN=abc==", "JUPYTERHUB_SERVICE_URL=http://0.0.0.0:8888/user/s001/"]},
+    "NetworkSettings": {"Networks": {"gpc-camp": {"IPAddress": "10.89.0.7"}}},
+}
+
+
+def test_the_way_into_a_server_is_read_from_its_container() -> None:
+    assert way_in(CONTAINER, "gpc-camp") == ("http://10.89.0.7:8888/user/s001/", "abc==")
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {},
+        {**CONTAINER, "Config": {"Env": None}},
+        {**CONTAINER, "Config": {"Env": ["JUPYTERHUB_API_TOKEN=abc"]}},
+        {**CONTAINER, "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}}}},
+        {**CONTAINER, "NetworkSettings": {"Networks": {"gpc-camp": {"IPAddress": ""}}}},  # it has just ended
+    ],
+)
+def test_into_anything_else_there_is_no_way(container: dict[str, Any]) -> None:
+    assert way_in(container, "gpc-camp") is None

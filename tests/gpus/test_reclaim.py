@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
+from docker.errors import NotFound
 
 from gpuclass.gpus import notices
 from gpuclass.gpus.idle import Kernel
 from gpuclass.gpus.model import Lease, Seat, State
 from gpuclass.gpus.notices import Board
-from gpuclass.gpus.reclaim import Reclaimer
+from gpuclass.gpus.reclaim import Reclaimer, Servers
 from gpuclass.gpus.usage import SeatUse, Usage, write_usage
 from gpuclass.settings import Settings
 from tests.conftest import MakeSettings
+from tests.gpus.test_idle import CONTAINER
 
 
 def moment(text: str) -> float:
@@ -47,7 +51,8 @@ class HubDouble:
         board = Board(self.settings.notices, "hub")
         return Reclaimer(self.settings, self.kernels_of, self.stop, board, now=lambda: self.time)
 
-    async def kernels_of(self, user: str) -> Sequence[Kernel] | None:
+    async def kernels_of(self, container: str) -> Sequence[Kernel] | None:
+        assert container == "c1"
         self.asked += 1
         return self.kernels
 
@@ -158,3 +163,22 @@ async def test_whoever_cannot_be_warned_keeps_the_seat(hub: HubDouble) -> None:
     await hub.at("12:25")
     await hub.at("12:40")
     assert hub.stopped == []
+
+
+async def test_servers_are_asked_in_their_containers(settings: Settings) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert str(request.url).startswith("http://10.89.0.7:8888/user/s001/api/")
+        busy = [{"execution_state": "busy", "last_activity": "2026-12-01T00:00:00Z"}]
+        return httpx.Response(200, json=busy if "kernels" in request.url.path else [])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        servers = Servers(settings, {"c1": CONTAINER}.__getitem__, client)
+        assert await servers.kernels_of("c1") == [Kernel(True, moment("09:00"))]
+
+
+async def test_a_container_that_the_engine_does_not_know_is_no_answer(settings: Settings) -> None:
+    def inspect(container: str) -> dict[str, Any]:
+        raise NotFound("no such container")
+
+    async with httpx.AsyncClient() as client:
+        assert await Servers(settings, inspect, client).kernels_of("c1") is None

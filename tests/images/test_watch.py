@@ -219,10 +219,9 @@ async def test_an_interrupted_cell_ends_with_keyboard_interrupt_and_keeps_its_va
 async def asked(watched: Watched) -> list[idle.Kernel]:
     """What the hub would hear of the server's kernels."""
     watched.server.container.reload()
-    token = idle.token_of(watched.server.container.attrs)
-    assert token
+    environment = dict(entry.split("=", 1) for entry in watched.server.container.attrs["Config"]["Env"])
     async with httpx.AsyncClient() as client:
-        found = await idle.ask(client, watched.server.url, token)
+        found = await idle.ask(client, watched.server.url, environment["JUPYTERHUB_API_TOKEN"])
     assert found is not None
     return found
 
