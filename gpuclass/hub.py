@@ -1,6 +1,6 @@
 """Settings in, JupyterHub's configuration out: one small function for each concern. Decides nothing at run time.
 
-Only `begin` acts: it starts the queue inside the hub that reads this configuration.
+Only `begin` acts: it starts the queue and the look for idle seats inside the hub that reads this configuration.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
 from gpuclass.gpus import broker as brokers
@@ -20,6 +22,8 @@ from gpuclass.gpus.devices import read_snapshots
 from gpuclass.gpus.docker_engine import DockerEngine
 from gpuclass.gpus.hubapi import HubApi
 from gpuclass.gpus.model import Inventory, Mode
+from gpuclass.gpus.notices import Board
+from gpuclass.gpus.reclaim import Reclaimer, Servers, inspector
 from gpuclass.gpus.usage import Usage, read_usage
 from gpuclass.login import authenticator_class
 from gpuclass.mounts import HOME
@@ -46,7 +50,10 @@ class QuickCommits(sqlite3.Connection):
 
 
 def begin(settings: Settings) -> None:
-    """Begin what the hub does beside answering: the queue. JupyterHub reads its configuration in its event loop."""
+    """Begin what the hub does beside answering: the queue, and looking for idle seats.
+
+    JupyterHub reads its configuration in its event loop.
+    """
     folder = settings.gpus_folder
 
     def inventories() -> list[Inventory]:
@@ -65,7 +72,12 @@ def begin(settings: Settings) -> None:
         cores=len(os.sched_getaffinity(0)),
     )
     brokers.install(broker)
-    broker.begin(HubApi(settings.hub_api, token(settings.secrets, roles.QUEUE_SERVICE)))
+    hub = HubApi(settings.hub_api, token(settings.secrets, roles.QUEUE_SERVICE))
+    broker.begin(hub)
+    if settings.gpu.mode is not Mode.OFF:
+        servers = Servers(settings, inspector(), httpx.AsyncClient(trust_env=False))
+        board = Board(settings.notices, "hub")
+        Reclaimer(settings, servers.kernels_of, hub.stop_server, board).begin(broker.ledger.live)
 
 
 def configure(c: Any, settings: Settings) -> None:

@@ -79,8 +79,11 @@ def hub_roles(settings: Settings) -> tuple[HubRole, ...]:
         ),
         HubRole(
             "queue",
-            "The hub's own queue of starts, after the hub was started again",
-            {"start:servers": "Start the servers that waited in the queue when the last hub ended."},
+            "The hub's own queue of starts and its seats",
+            {
+                "start:servers": "Start the servers that waited in the queue when the last hub ended.",
+                "delete:servers": "Stop servers whose GPU seat was idle, outside lessons and after a warning.",
+            },
             services=(QUEUE_SERVICE,),
         ),
     ]

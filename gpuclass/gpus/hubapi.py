@@ -1,4 +1,4 @@
-"""The hub's own REST API, for the queue inside the hub: only the hub's handlers start a server as a student does."""
+"""The hub's own REST API, for the queue inside the hub: only the hub's handlers start and stop as a student does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from urllib.parse import quote
 import httpx
 
 _RETRY_S = 0.1
+_STOPPED = frozenset({httpx.codes.ACCEPTED, httpx.codes.NO_CONTENT, httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND})
+"""Being stopped, stopped, not running, no such user."""
+
+
+class HubRefusedError(Exception):
+    """The hub did not do what was asked."""
 
 
 class HubApi:
@@ -45,3 +51,17 @@ class HubApi:
             except httpx.TransportError:
                 return True  # nobody knows; the place is kept for a while
         return answer.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.FORBIDDEN)
+
+    async def stop_server(self, user: str) -> None:
+        """Stop a user's server; one that does not run is no error.
+
+        Raises:
+            HubRefusedError: the hub does not stop it.
+        """
+        async with httpx.AsyncClient(headers=self._headers, timeout=30) as client:
+            try:
+                answer = await client.delete(f"{self._url}/users/{quote(user, safe='')}/server")
+            except httpx.TransportError as error:
+                raise HubRefusedError(f"the hub does not answer: {error}") from error
+        if answer.status_code not in _STOPPED:
+            raise HubRefusedError(f"the hub does not stop the server of {user}: HTTP {answer.status_code}")

@@ -78,7 +78,7 @@ class Reclaimer:
     Args:
         settings: the class.
         kernels_of: kernels of the server in a container; None when it does not answer.
-        stop: stops a user's server, as its Stop button does.
+        stop: stops a user's server, as its Stop button does; raises when it could not.
         board: where holders are warned; nobody else writes on it.
         now: the clock.
     """
@@ -98,13 +98,18 @@ class Reclaimer:
         self._now = now
         self._warned: dict[int, tuple[str, float]] = {}  # who and when, by lease
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
+        self._life: asyncio.Task[None] | None = None
 
-    async def run(self, live: Callable[[], Iterable[Lease]]) -> None:
-        """Look every so often. Never ends by itself.
+    def begin(self, live: Callable[[], Iterable[Lease]]) -> None:
+        """Begin `run` in the running event loop.
 
         Args:
             live: the leases that have not ended.
         """
+        self._life = asyncio.get_running_loop().create_task(self.run(live))
+
+    async def run(self, live: Callable[[], Iterable[Lease]]) -> None:
+        """Look every so often. Never ends by itself."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +15,7 @@ import pytest
 from docker.errors import NotFound
 
 from gpuclass.gpus import notices
+from gpuclass.gpus.hubapi import HubApi, HubRefusedError
 from gpuclass.gpus.idle import Kernel
 from gpuclass.gpus.model import Lease, Seat, State
 from gpuclass.gpus.notices import Board
@@ -182,3 +185,46 @@ async def test_a_container_that_the_engine_does_not_know_is_no_answer(settings: 
 
     async with httpx.AsyncClient() as client:
         assert await Servers(settings, inspect, client).kernels_of("c1") is None
+
+
+@pytest.fixture
+def hub_api() -> Iterator[tuple[str, list[tuple[str, str]], list[int]]]:
+    """A hub's REST API that answers DELETE with a code: its address, who asked with which token, and the codes."""
+    asked: list[tuple[str, str]] = []
+    codes: list[int] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(codes.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hub/api", asked, codes
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_server_is_stopped_through_the_hub(
+    hub_api: tuple[str, list[tuple[str, str]], list[int]],
+) -> None:
+    url, asked, codes = hub_api
+    for code in (202, 204, 400, 404):  # being stopped, stopped, not running, no such user
+        codes.append(code)
+        await HubApi(url, "t").stop_server("s001")
+    assert set(asked) == {("/hub/api/users/s001/server", "token t")}
+    codes.append(403)
+    with pytest.raises(HubRefusedError, match="HTTP 403"):
+        await HubApi(url, "t").stop_server("s001")
+
+
+async def test_a_hub_that_does_not_answer_is_said() -> None:
+    with pytest.raises(HubRefusedError, match="does not answer"):
+        await HubApi("http://127.0.0.1:9/hub/api", "t").stop_server("s001")
