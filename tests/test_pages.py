@@ -33,7 +33,7 @@ def rendered(page: str, language: str, **variables: object) -> str:
             key: value(user) if callable(value) else value
             for key, value in pages.template_vars(settings, lambda: None).items()
         },
-        "spawner_options_form": pages.options_form(settings, lambda: None)(object()),
+        "spawner_options_form": pages.options_form(settings, lambda: None)(SimpleNamespace(role="student")),
         "progress_url": "/hub/api/users/s01/server/progress",
         "static_url": lambda path, **_: path,
         "base_url": "/hub/",

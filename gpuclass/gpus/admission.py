@@ -64,6 +64,8 @@ class Free:
     Attributes:
         known: whether the state of the GPUs is known.
         gpu_seats_free, gpu_seats: ordinary seats that nobody holds, and all of them; 0 while the GPUs are unknown.
+        gpu_seats_open: of those that nobody holds, how many somebody who comes now could have: neither given to people
+            whose turn has not come yet, nor set aside for others.
         waiting_for_gpu, waiting_to_start: people in the queue, by what they wait for.
         gpu_seconds, start_seconds: until the server of somebody who comes now is ready, with a seat and without; None
             where nothing can be said.
@@ -72,6 +74,7 @@ class Free:
     known: bool
     gpu_seats_free: int
     gpu_seats: int
+    gpu_seats_open: int
     waiting_for_gpu: int
     waiting_to_start: int
     gpu_seconds: float | None

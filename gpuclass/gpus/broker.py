@@ -208,17 +208,22 @@ class Broker:
         """Where somebody is on the way in; None when they are not."""
         return self._places.get(user)
 
-    def free(self) -> Free:
-        """How full the class is."""
-        held = [seat for lease in self.ledger.live() for seat in lease.seats]
-        seats = free(self._layout, [*held, *self._books.others])
+    def free(self, role: str = Role.STUDENT) -> Free:
+        """How full the class is, for somebody in this role who would come now."""
+        live = self.ledger.live()
+        seats = free(self._layout, [*(seat for lease in live for seat in lease.seats), *self._books.others])
+        given = sum(len(each) for _, each in self._line.ready)
+        inside = sum(len(lease.seats) for lease in live if lease.reserved)
+        aside = 0 if may_use_reserved(role) else max(0, self.settings.gpu.reserved - inside)
+        can_have = max(0, len(seats) - given - aside)
         start = self.pace.seconds(len(self._line.ready), running=len(self._starting))
         before = sum(request.size for request in self._line.seatless)
-        wait = 0.0 if len(seats) > before else self.releases.seconds(before + 1, self._now())
+        wait = 0.0 if can_have > before else self.releases.seconds(before + 1 - can_have, self._now())
         return Free(
             known=self._known,
             gpu_seats_free=len(seats),
             gpu_seats=len(self._layout),
+            gpu_seats_open=can_have,
             waiting_for_gpu=len(self._line.seatless),
             waiting_to_start=len(self._line.ready),
             gpu_seconds=None if wait is None or not self._known or self._stopped else wait + start,

@@ -27,6 +27,14 @@ _PARTS = Environment(
 _CHOICES = {"yes": True, "no": False}  # values of the buttons in parts/choice.html
 
 
+class Starting(Protocol):
+    """The part of a spawner that pages read."""
+
+    @property
+    def role(self) -> str:
+        """The role of whose server it is, as in the roster."""
+
+
 class Place(Protocol):
     """Where somebody stands; the same as in an event of the progress stream."""
 
@@ -47,8 +55,8 @@ class Free(Protocol):
         """Whether the GPUs have been seen lately."""
 
     @property
-    def gpu_seats_free(self) -> int:
-        """Seats that nobody holds."""
+    def gpu_seats_open(self) -> int:
+        """Seats that somebody who comes now could have."""
 
     @property
     def gpu_seats(self) -> int:
@@ -73,8 +81,8 @@ class Queue(Protocol):
     def place(self, user: str) -> Place | None:
         """Where this person stands; None for not in the queue."""
 
-    def free(self) -> Free:
-        """What there is now."""
+    def free(self, role: str) -> Free:
+        """What there is now for somebody in this role."""
 
 
 Broker = Callable[[], Queue | None]
@@ -107,7 +115,7 @@ def choice(free: Free | None, language: words.Language) -> Choice:
     said = words.words(language)
     if free is None or not free.known:
         return Choice(known=False, gpu_now=said["free-unknown"], gpu_go=said["gpu-wait"], cpu_now=_wait(free, language))
-    seats = free.gpu_seats_free
+    seats = free.gpu_seats_open
     counted = said["free-one"] if seats == 1 else said["free-many"].format(free=seats)
     total = said["of-seats"].format(seats=free.gpu_seats)
     now = []
@@ -133,13 +141,13 @@ def _wait(free: Free | None, language: words.Language) -> str:
     return said["wait-time"].format(time=words.duration(seconds, language))
 
 
-def options_form(settings: Settings, broker: Broker) -> Callable[[Any], str]:
+def options_form(settings: Settings, broker: Broker) -> Callable[[Starting], str]:
     """``Spawner.options_form``: the two cards, as HTML. JupyterHub asks anew for every visit."""
     language = settings.class_.language
 
-    def form(spawner: object) -> str:
+    def form(spawner: Starting) -> str:
         queue = broker()
-        cards = choice(queue.free() if queue else None, language)
+        cards = choice(queue.free(spawner.role) if queue else None, language)
         return _PARTS.get_template("choice.html").render(choice=cards, words=words.words(language))
 
     return form

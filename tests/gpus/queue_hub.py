@@ -40,7 +40,7 @@ def told():
 class QueueDouble:
     """Answers as a broker would, from the script."""
 
-    def free(self):
+    def free(self, role):
         return SimpleNamespace(**told()["free"])
 
     def place(self, user):
@@ -59,6 +59,7 @@ class ServerDouble(Spawner):
     """A start that goes on as the script says; what it was asked for lies in the file LOGIN.json."""
 
     running = False
+    role = "student"
     def step(self):
         return told()["starts"].get(self.user.name, {"phase": "starting", "progress": 5, "message": said["prepare"]})
     async def start(self):
@@ -113,7 +114,7 @@ c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
 '''
 FREE = {
     "known": True,
-    "gpu_seats_free": 3,
+    "gpu_seats_open": 3,
     "gpu_seats": 8,
     "waiting_for_gpu": 0,
     "waiting_to_start": 0,

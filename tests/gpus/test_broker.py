@@ -180,6 +180,21 @@ async def test_somebody_without_a_free_gpu_waits_is_told_so_and_gets_it_when_it_
     assert world.state("s001") is None
 
 
+async def test_a_seat_that_is_given_or_set_aside_is_not_offered_to_who_comes_now(
+    make_world: Callable[..., World],
+) -> None:
+    world = await make_world('[gpu]\nmode = "exclusive"\nreserved = 1', gpus=8).open()
+    assert (world.broker.free().gpu_seats_open, world.broker.free("instructor").gpu_seats_open) == (7, 8)
+    world.run(await world.ask("t001", role="instructor"))
+    assert world.broker.free().gpu_seats_open == 7, "the seat that was set aside is theirs"
+    asked = [world.ask(f"s{number:03}") for number in range(6)]
+    await settle()
+    given = sum(task.done() for task in asked)
+    assert 0 < given < 6, "some start, some have a seat and wait for their turn"
+    seen = world.broker.free()
+    assert (seen.gpu_seats_free, seen.gpu_seats_open, seen.waiting_to_start) == (7 - given, 1, 6 - given)
+
+
 async def test_a_seat_is_not_free_before_the_engine_says_that_its_container_is_gone(
     make_world: Callable[..., World], clock: Clock
 ) -> None:

@@ -1,6 +1,6 @@
 """The choice between GPU and CPU as values and as HTML; no hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -14,7 +14,7 @@ from gpuclass.settings import Settings
 class Seen:
     """What a broker would say of the seats."""
 
-    gpu_seats_free: int = 0
+    gpu_seats_open: int = 0
     gpu_seats: int = 8
     waiting_for_gpu: int = 0
     gpu_seconds: float | None = None
@@ -30,6 +30,13 @@ class Standing:
     gpu: bool
 
 
+@dataclass(frozen=True)
+class SpawnerDouble:
+    """Whose form it is."""
+
+    role: str = "student"
+
+
 class QueueDouble:
     """Answers as a broker would, from values."""
 
@@ -37,18 +44,18 @@ class QueueDouble:
         self.seen = seen or Seen()
         self.places = places
 
-    def free(self) -> Seen:
-        return self.seen
+    def free(self, role: str) -> Seen:
+        return self.seen if role == "student" else replace(self.seen, gpu_seats_open=self.seen.gpu_seats_open + 2)
 
     def place(self, user: str) -> Standing | None:
         return self.places.get(user)
 
 
 def test_free_seats_are_counted_and_can_be_taken_at_once() -> None:
-    said = pages.choice(Seen(gpu_seats_free=3), "ko")
+    said = pages.choice(Seen(gpu_seats_open=3), "ko")
     assert (said.gpu_now, said.gpu_go) == ("빈자리 3개 (전체 8개)", "GPU로 시작하기")
     assert said.cpu_now == "기다리지 않고 시작해요"
-    assert pages.choice(Seen(gpu_seats_free=1), "en").gpu_now == "1 seat free (of 8)"
+    assert pages.choice(Seen(gpu_seats_open=1), "en").gpu_now == "1 seat free (of 8)"
 
 
 def test_without_a_free_seat_the_card_says_how_many_wait_and_how_long() -> None:
@@ -59,11 +66,11 @@ def test_without_a_free_seat_the_card_says_how_many_wait_and_how_long() -> None:
 
 
 def test_free_seats_that_others_wait_for_are_not_promised() -> None:
-    assert pages.choice(Seen(gpu_seats_free=2, waiting_for_gpu=2), "ko").gpu_go == "GPU 자리 기다리기"
-    assert pages.choice(Seen(gpu_seats_free=3, waiting_for_gpu=1), "en").gpu_go == "Start with a GPU"
+    assert pages.choice(Seen(gpu_seats_open=2, waiting_for_gpu=2), "ko").gpu_go == "GPU 자리 기다리기"
+    assert pages.choice(Seen(gpu_seats_open=3, waiting_for_gpu=1), "en").gpu_go == "Start with a GPU"
 
 
-@pytest.mark.parametrize("seen", [None, Seen(gpu_seats_free=3, known=False)])
+@pytest.mark.parametrize("seen", [None, Seen(gpu_seats_open=3, known=False)])
 def test_gpus_that_nobody_sees_are_not_offered_as_free(seen: Seen | None) -> None:
     said = pages.choice(seen, "ko")
     assert "선생님께 알려 주세요" in said.gpu_now
@@ -72,13 +79,14 @@ def test_gpus_that_nobody_sees_are_not_offered_as_free(seen: Seen | None) -> Non
 
 
 def test_the_form_offers_both_with_the_newest_figures(settings: Settings) -> None:
-    queue = QueueDouble(Seen(gpu_seats_free=2))
+    queue = QueueDouble(Seen(gpu_seats_open=2))
     form = pages.options_form(settings, lambda: queue)
-    assert "빈자리 2개" in form(object())
+    assert "빈자리 2개" in form(SpawnerDouble())
     queue.seen = Seen()
-    assert "지금은 빈자리가 없어요" in form(object())
-    assert form(object()).count('<button type="submit"') == 2
-    assert "볼 수 없어요" in pages.options_form(settings, lambda: None)(object())
+    assert "지금은 빈자리가 없어요" in form(SpawnerDouble())
+    assert form(SpawnerDouble()).count('<button type="submit"') == 2
+    assert "빈자리 2개" in form(SpawnerDouble("instructor")), "seats that are set aside"
+    assert "볼 수 없어요" in pages.options_form(settings, lambda: None)(SpawnerDouble())
 
 
 def test_the_pressed_button_is_the_user_option(settings: Settings) -> None:

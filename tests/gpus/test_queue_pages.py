@@ -149,7 +149,7 @@ def test_a_failed_start_says_why_and_leads_back_to_the_choice(browser: Browser, 
 
 def test_figures_on_the_choice_stay_fresh(browser: Browser, hub: QueueHub) -> None:
     student = enter(browser, hub, "thinks")
-    hub.free(gpu_seats_free=0, waiting_for_gpu=5, gpu_seconds=150)
+    hub.free(gpu_seats_open=0, waiting_for_gpu=5, gpu_seconds=150)
     student.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(student.page.locator("#gpu-go")).to_have_text("GPU 자리 기다리기")
     assert "5명이 기다려요" in student.page.locator("#gpu-now").inner_text()
