@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gpuclass import cgroup
-from gpuclass.gpus import notices
-from gpuclass.gpus.model import Enforcement, Mode
+from gpuclass.gpus import notices, wiring
+from gpuclass.gpus.model import Device, Enforcement, Lease, Mode, Seat, State
 from gpuclass.gpus.notices import Board, Memory
 from gpuclass.kernel import interruptions, killed_since_last_start
 from gpuclass.noticeboard import NoticeBoard
@@ -234,3 +234,14 @@ def test_the_watchs_own_notices_are_understood(tmp_path: Path) -> None:
     board.show("s001", said, 10.0, Memory(2 * GIB, GIB))
     assert interruptions(tmp_path / "s001", "ko", now=10.0) == [f"도움말: {said[0].ko}"]
     assert gpu_memory_used(tmp_path / "s001", now=11.0) == 2 * GIB
+
+
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.OFF])
+def test_what_the_spawner_declares_is_what_the_card_shows(mode: Mode, tmp_path: Path) -> None:
+    device = Device("local", "GPU-1", "NVIDIA H100 80GB HBM3", "0", 80 * GIB)
+    slots = (Seat("local", "GPU-1", 0, 19 * GIB), Seat("local", "GPU-1", 1, 19 * GIB))
+    lease = Lease(1, "s001", State.ACTIVE, slots, gpu=True, size=2)
+    declared = wiring.describe(lease, mode, device, of=4)
+    card = read({wiring.SEAT_VARIABLE: json.dumps(declared)}, tmp_path, tmp_path, {})
+    assert (card.device, card.memory, card.device_memory) == (device.name, 38 * GIB, 80 * GIB)
+    assert (card.mode, card.enforcement, card.shares, card.of) == (mode, wiring.ENFORCEMENT[mode], 2, 4)
