@@ -104,7 +104,8 @@ class NestedEngine:
 
     Attributes:
         kind: which.
-        folder: on this machine; holds ``docker.sock``, the daemon's log and what the engine is told of devices.
+        folder: on this machine; holds ``docker.sock``, the daemon's log and what the engine is told of devices. Its
+            containers may mount what is in it, under the same path.
         container: the container, in this machine's engine, that it runs in.
         client: speaks to the nested engine.
     """
@@ -178,13 +179,8 @@ def nested(
     image = debian_13(host) if kind is Kind.CDI else this_machine(host)
     folder = Path(tempfile.mkdtemp(prefix="gpuclass-engine-"))  # a socket's path has room for 107 characters only
     _prepare(folder, kind, devices)
-    cgroups = Path("/sys/fs/cgroup")
-    binds = [
-        (folder, "/opt/double"),
-        (folder / "cdi", "/etc/cdi"),
-        (cgroups, str(cgroups)),
-        *((path, str(path)) for path in shared),
-    ]
+    same = [(path, str(path)) for path in (folder, Path("/sys/fs/cgroup"), *shared)]
+    binds = [(folder, "/opt/double"), (folder / "cdi", "/etc/cdi"), *same]
     mounts = [Mount(target, str(source), type="bind") for source, target in binds]
     if kind is Kind.HOOK:
         mounts.append(Mount("/usr", "/usr", type="bind", read_only=True))
