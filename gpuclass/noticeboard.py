@@ -19,11 +19,12 @@ from gpuclass.seat import NOTICES, Card, read
 FILES = ("watch.json", "hub.json")
 CLOSE_TO_LIMIT = 0.9  # of a limit: the status bar turns to a warning
 
+MESSAGE_LIMIT = 140  # Lab cuts longer notifications; the rest is behind a button
 KILLED = {
     "ko": "메모리(RAM)가 부족해서 실행 중이던 커널이 꺼졌어요. 적어 둔 코드는 그대로예요. 데이터나 배치 크기를 "
     "줄이고, 안 쓰는 노트북의 커널을 끈 다음 위에서부터 다시 실행해 주세요. (한도 {limit:.1f} GiB)",
-    "en": "Memory (RAM) ran out and a running kernel was stopped. Your code is still there. Use less data or "
-    "smaller batches, shut down kernels you do not need, then run from the top. (limit {limit:.1f} GiB)",
+    "en": "Memory (RAM) ran out, so a kernel was stopped. Your code is kept. Use less data or smaller batches, then "
+    "run from the top. (limit {limit:.1f} GiB)",
 }
 
 
@@ -80,7 +81,8 @@ class NoticeBoard:
         if card.ram and card.ram.kills > self._kills:
             self._kills = card.ram.kills
             text = KILLED.get(card.language, KILLED["en"]).format(limit=card.ram.limit / 2**30)
-            self._killed = {"id": f"killed-{self._kills}", "level": "error", "text": text}
+            # A page that outlives its server keeps in mind what it has shown: the time makes this server's notice new.
+            self._killed = {"id": f"killed-{self.now():.0f}-{self._kills}", "level": "error", "text": text}
         return [self._killed] if self._killed else []
 
 

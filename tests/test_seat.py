@@ -15,7 +15,7 @@ from gpuclass.gpus import notices, wiring
 from gpuclass.gpus.model import Device, Enforcement, Lease, Mode, Seat, State
 from gpuclass.gpus.notices import Board, Memory
 from gpuclass.kernel import interruptions, killed_since_last_start
-from gpuclass.noticeboard import NoticeBoard
+from gpuclass.noticeboard import KILLED, MESSAGE_LIMIT, NoticeBoard
 from gpuclass.seat import FRESH_S, WORDS, gpu_memory_used, read
 
 GIB = 2**30
@@ -200,6 +200,17 @@ def test_a_kernel_killed_for_memory_is_told_once_for_each_time(tmp_path: Path) -
     assert lab.read()["notices"] == first, "a page that comes later is told too"
     v1(tmp_path / "cgroup", kills=3)
     assert lab.read()["notices"][0]["id"] != first[0]["id"]
+
+
+def test_a_later_servers_kill_is_news_to_a_page_that_stayed_open(tmp_path: Path) -> None:
+    v1(tmp_path / "cgroup", kills=1)
+    ids = {board(tmp_path, now).read()["notices"][0]["id"] for now in (1000.0, 2000.0)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("text", KILLED.values())
+def test_lab_shows_the_whole_notice(text: str) -> None:
+    assert len(text.format(limit=128.0)) <= MESSAGE_LIMIT
 
 
 def test_a_cpu_seat_has_its_line_too(tmp_path: Path) -> None:
