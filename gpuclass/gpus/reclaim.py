@@ -138,8 +138,9 @@ class Reclaimer:
                 if warned_at is None:
                     self._warn(lease, now)
             case Verdict.RECLAIM:
+                minutes = (now - (since or now)) / 60
                 log.warning(
-                    "%s has not used the seat on %s since %.0f: it is given back", lease.user, lease.device, since
+                    "%s has left the seat on %s idle for %.0f min; it is taken", lease.user, lease.device, minutes
                 )
                 await self._stop(lease.user)
                 self._forget(lease.id)
