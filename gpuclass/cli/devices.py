@@ -62,13 +62,14 @@ def _gather(settings: Settings | None) -> Overview:
     """What the watch wrote, where it is fresh; else what the driver says to a process that can be given up."""
     import time
     from contextlib import closing
+    from shutil import which
     from socket import AF_UNIX, socket
 
     import docker
     import requests
     from docker.errors import DockerException
 
-    from gpuclass.engine import SOCKET
+    from gpuclass.engine import PROGRAMS, SOCKET
     from gpuclass.gpus.devices import ask_in_child, read_snapshots
     from gpuclass.gpus.labels import DEVICE_LABEL, SeatLabels
     from gpuclass.gpus.ledger import Ledger
@@ -76,7 +77,7 @@ def _gather(settings: Settings | None) -> Overview:
     from gpuclass.gpus.overview import overview
     from gpuclass.gpus.seats import seats_of
     from gpuclass.gpus.usage import read_usage
-    from gpuclass.gpus.wiring import capability_of, mps_problems
+    from gpuclass.gpus.wiring import HOOK, capability_of, mps_problems, toolkit_problem
     from gpuclass.settings import GpuSection
 
     now = time.time()
@@ -104,7 +105,9 @@ def _gather(settings: Settings | None) -> Overview:
             with socket(AF_UNIX) as line:
                 line.connect(str(SOCKET))  # docker's client leaves its own open when it cannot ask for the version
             with closing(docker.APIClient(base_url=f"unix://{SOCKET}", version="auto", timeout=10)) as client:
-                wiring = capability_of(client).reason
+                able = capability_of(client)
+                wiring = able.reason
+                problems += filter(None, [toolkit_problem(able, which(HOOK, path=PROGRAMS) is not None)])
                 labels = [container["Labels"] for container in client.containers(filters={"label": DEVICE_LABEL})]
             seats = [seat for each in labels if (seat := SeatLabels.read(each))]
             others = [seat for seat in seats if settings and seat.class_ != settings.class_.name]
@@ -163,6 +166,8 @@ def _seat(seat: SeatRow) -> str:
 def _memory(used: int | None, total: int) -> str:
     from gpuclass.units import show_size
 
+    if not total:
+        return "?"
     return show_size(total) if used is None else f"{show_size(used)} of {show_size(total)}"
 
 

@@ -139,7 +139,7 @@ def overview(
             seats=tuple(seats[device.engine, device.uuid]),
         )
         for inventory in inventories
-        for device in inventory.devices
+        for device in sorted(inventory.devices, key=lambda device: [int(part) for part in device.index.split(":")])
     )
     said = [problem for usage in usages for problem in usage.problems]
     return Overview(
@@ -152,7 +152,9 @@ def overview(
         wiring=wiring,
         waiting_for_gpu=sum(request.gpu for request in queue),
         waiting_to_start=sum(not request.gpu for request in queue),
-        problems=tuple(dict.fromkeys([*problems, *_problems(inventories, gpu, devices), *said])),
+        problems=tuple(
+            dict.fromkeys([*problems, *_problems(inventories, gpu, devices), *_unwatched(source, leases), *said])
+        ),
     )
 
 
@@ -184,6 +186,15 @@ def _seats(
     for listed in rows.values():
         listed.sort(key=lambda row: row.slots)
     return rows
+
+
+def _unwatched(source: str, leases: Iterable[Lease]) -> list[str]:
+    if source == "watch" or not any(lease.seats for lease in leases):
+        return []
+    return [
+        "Seats are held and no watch runs: nobody new gets a seat, nobody is told of a fault, and in mode shared nobody "
+        "is held to their memory. `gpuclass up` starts it; log/watch.log says why it ended."
+    ]
 
 
 def _place(seat: Seat) -> tuple[str, str]:

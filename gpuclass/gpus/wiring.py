@@ -26,6 +26,7 @@ CUDA_CONTEXT = 2**29
 """Bytes that one process's CUDA context takes of a device before the first tensor: 0.3 to 0.6 GiB on GPUs of today."""
 MIB = 2**20
 
+HOOK = "nvidia-container-runtime-hook"  # dockerd looks for it when it starts, and then has its ``nvidia`` driver
 GENERATE = "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
 SEAT_VARIABLE = "GPUCLASS_SEAT"
 
@@ -209,6 +210,16 @@ def specified(folders: Iterable[Path]) -> list[str]:
             if re.search(rf'kind"?\s*:\s*"?{CDI_KIND}\b', text):
                 names += re.findall(r'\bname"?\s*:\s*"?((?:GPU|MIG)-[\w./-]+)', text)
     return names
+
+
+def toolkit_problem(capability: Capability, has_hook: bool) -> str:
+    """Why an engine that is asked through its ``nvidia`` driver has none, in English; empty when it should have."""
+    if capability.way is Way.CDI or has_hook:
+        return ""
+    return (
+        f"NVIDIA's container toolkit is not on this machine ({HOOK} is missing): no server with a seat can start. "
+        "`apt-get install nvidia-container-toolkit`, then restart Docker (docs/howto/gpus.md)"
+    )
 
 
 def mps_problems(uuids: Iterable[str], exclusive: Collection[str], folder: Path = MPS_FOLDER) -> list[str]:

@@ -88,6 +88,20 @@ def test_what_is_wrong_is_said(devices: tuple[Device, ...], more: dict[str, Any]
     assert problem in "\n".join(show(*devices, **more).problems)
 
 
+def test_held_seats_without_a_watch_are_a_problem() -> None:
+    lease = Lease(5, "s01", State.ACTIVE, (Seat("local", "GPU-a", 0, 20 * GIB),), gpu=True)
+    inventories = [Inventory("local", 1000.0, (A,), "580.1")]
+    assert "no watch runs" in "\n".join(overview(inventories, SHARED, source="driver", leases=[lease]).problems)
+    assert overview(inventories, SHARED, source="driver").problems == ()
+    assert overview(inventories, SHARED, source="watch", leases=[lease]).problems == ()
+
+
+def test_devices_stand_in_the_order_of_their_numbers() -> None:
+    numbers = ["10", "2", "0:1", "0:0"]
+    found = show(*(Device("local", f"GPU-{number}", "H100", number, GIB) for number in numbers))
+    assert [device.index for device in found.devices] == ["0:0", "0:1", "2", "10"]
+
+
 def test_nothing_is_wrong_where_nothing_is() -> None:
     assert show(A, B).problems == ()
 

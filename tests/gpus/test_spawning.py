@@ -66,7 +66,7 @@ async def spawn(
     config = Config()
     hub.configure_spawner(config, settings)
     config.ClassSpawner.network_name = "none"
-    config.ClassSpawner.cmd = ["sleep", "60"]
+    config.ClassSpawner.cmd = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
     made: list[ClassSpawner] = []
 
     def make(login: str, uuid: str = "") -> ClassSpawner:

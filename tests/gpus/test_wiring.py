@@ -18,6 +18,7 @@ from gpuclass.gpus.wiring import (
     mps_problems,
     request,
     specified,
+    toolkit_problem,
 )
 
 GIB = 2**30
@@ -192,3 +193,9 @@ def test_mps_needs_a_daemon_and_a_gpu_that_nobody_reaches_without_it(tmp_path: P
     assert [problem.split()[0] for problem in problems] == ["GPU-b", "GPU-c"]
     assert "EXCLUSIVE_PROCESS" in problems[0]
     assert "gpuclass-mps@GPU-c" in problems[1]
+
+
+def test_an_older_engine_needs_nvidias_hook() -> None:
+    assert "nvidia-container-toolkit" in toolkit_problem(OLD, has_hook=False)
+    assert toolkit_problem(OLD, has_hook=True) == ""
+    assert toolkit_problem(CDI, has_hook=False) == ""
