@@ -192,7 +192,7 @@ def _unwatched(source: str, leases: Iterable[Lease]) -> list[str]:
     if source == "watch" or not any(lease.seats for lease in leases):
         return []
     return [
-        "Seats are held and no watch runs: nobody new gets a seat, nobody is told of a fault, and in mode shared nobody "
+        "Seats are held and no watch runs: nobody new gets a seat, nobody hears of a fault, and in mode shared nobody "
         "is held to their memory. `gpuclass up` starts it; log/watch.log says why it ended."
     ]
 
