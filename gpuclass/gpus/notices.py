@@ -17,6 +17,7 @@ from gpuclass.roster import LOGIN
 
 INSIDE = "/run/gpuclass"  # where the container sees the folder
 RENEW_S = 10.0  # a file that says the same is written anew this often: its age says whether anybody still watches
+HOLDS_S = 30.0  # a notice without an end, from the last time it was written: its writer may have died
 KEEP_S = 300.0  # how long somebody can read what was done to them
 FOLDER_MODE = 0o755
 
@@ -36,7 +37,7 @@ class Notice:
         at: since when it holds.
         level: how much it matters.
         ko, en: the text.
-        until: when it is over; None for as long as it stands in the file.
+        until: when it is over; None for as long as its writer goes on showing it.
     """
 
     id: str
@@ -86,6 +87,8 @@ class Board:
     def show(self, login: str, notices: Sequence[Notice], now: float, memory: Memory | None = None) -> None:
         """Tell one person this, and nothing else from now on.
 
+        A notice without an end has to be shown again before `HOLDS_S` have passed, or it is over.
+
         Raises:
             LoginError: the login is no safe name for a folder.
             OSError: the folder cannot be written to.
@@ -96,7 +99,8 @@ class Board:
         written, before = self._shown.get(login, (0.0, {}))
         if said == before and 0 <= now - written < RENEW_S:
             return
-        put(self.prepare(login) / f"{self._writer}.json", {"at": now, **said})
+        ending = [{**each, "until": each["until"] or now + HOLDS_S} for each in said["notices"]]
+        put(self.prepare(login) / f"{self._writer}.json", {"at": now, **said, "notices": ending})
         self._shown[login] = (now, said)
 
     def withdraw(self, login: str) -> None:

@@ -50,6 +50,16 @@ def test_what_is_the_same_is_written_only_now_and_then(board: Board, settings: S
     assert at == [1000.0, 1000.0, 1000.0 + notices.RENEW_S]
 
 
+def test_a_notice_without_an_end_is_over_soon_after_its_writer_has_died(board: Board, settings: Settings) -> None:
+    endless = Notice("over-1", 1000.0, "warning", "많아요", "too much")
+    until = []
+    for now in (1000.0, 1002.0, 1010.0):
+        board.show("s001", [endless], now)
+        until.append(notices.read(settings.notices("s001"), "watch")[0].until)
+    assert until == [1000.0 + notices.HOLDS_S, 1000.0 + notices.HOLDS_S, 1010.0 + notices.HOLDS_S]
+    assert notices.HOLDS_S > 2 * notices.RENEW_S
+
+
 @pytest.mark.parametrize("login", ["", ".", "..", "../s002", "s001/x", "/etc", "S001", "s" * 40, "s001\n", "-", "ko한"])
 def test_a_login_that_is_no_name_for_a_folder_is_refused(board: Board, settings: Settings, login: str) -> None:
     with pytest.raises(LoginError):
