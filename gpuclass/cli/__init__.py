@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from gpuclass.cli import devices, lessons, machine, people, running
+from gpuclass.cli import devices, lessons, machine, people, running, usage
 from gpuclass.errors import PlainError
 
 
@@ -47,7 +47,7 @@ def check() -> None:
     typer.echo(f"{settings.path}: class {settings.class_.name!r} can be used")
 
 
-for part in (running.app, devices.app, machine.app, lessons.app):
+for part in (running.app, devices.app, usage.app, machine.app, lessons.app):
     app.add_typer(part)
 app.add_typer(people.roster_app, name="roster")
 

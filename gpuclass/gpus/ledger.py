@@ -364,7 +364,7 @@ class Ledger:
     def usage(self, since: float = 0.0, until: float | None = None) -> list[UsageRow]:
         """What everybody had of the GPUs between two moments, most first. Seats that are held count until now."""
         now = self.now()
-        until = now if until is None else until
+        until = math.inf if until is None else until
         with self._reading() as connection:
             rows = connection.execute(
                 select(_leases).where(_leases.c.gpu, _leases.c.granted_at > 0, _leases.c.granted_at < until)
