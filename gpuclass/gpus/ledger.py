@@ -467,10 +467,15 @@ def _connect(path: Path) -> Engine:
 
 def _make_file(path: Path) -> None:
     """Make the file before SQLite does: its own would be readable for everybody, and its journal copies the mode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    root = os.geteuid() == 0  # what a command of root's makes must be such that the hub can still open it
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        if root:
+            above = path.parent.parent.stat()
+            os.chown(path.parent, above.st_uid, above.st_gid)
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        if os.geteuid() == 0:  # a command of root's makes a file that the hub can still open
+        if root:
             folder = path.parent.stat()
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
     finally:
