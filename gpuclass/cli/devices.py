@@ -125,6 +125,7 @@ def _gather(settings: Settings | None) -> Overview:
         leases=leases,
         queue=queue,
         others=others,
+        own_image=bool(settings and settings.server.image),
         wiring=wiring,
         problems=problems,
     )

@@ -284,15 +284,24 @@ class Gpus:
 
     def _fault(self, handle: Any) -> str:
         """Why a GPU that answers is out of service; empty when it is well."""
-        remapped = self._optional(self._nvml.nvmlDeviceGetRemappedRows, handle)
+        remapped = self._health(self._nvml.nvmlDeviceGetRemappedRows, handle)
         if remapped is not None and remapped[3]:
             return "Its memory has a broken row that could not be remapped: the GPU has to be replaced."
-        if self._optional(self._nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle):
+        if self._health(self._nvml.nvmlDeviceGetRetiredPagesPendingStatus, handle):
             return "Its memory has broken pages that are still in use: a reboot takes them out."
-        errors = self._optional(self._nvml.nvmlDeviceGetTotalEccErrors, handle, _ECC_UNCORRECTED, _ECC_SINCE_LOADED)
+        errors = self._health(self._nvml.nvmlDeviceGetTotalEccErrors, handle, _ECC_UNCORRECTED, _ECC_SINCE_LOADED)
         if errors and remapped is None:  # GPUs that remap rows have dealt with the error
             return f"Its memory had {errors} errors that could not be corrected since boot: reboot, then test it."
         return ""
+
+    def _health(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        """A question about health; None where the driver has no answer, which is no reason to do without the GPU."""
+        try:
+            return ask(*arguments)
+        except self._nvml.NVMLError as error:
+            if error.value in (self._nvml.NVML_ERROR_GPU_IS_LOST, self._nvml.NVML_ERROR_RESET_REQUIRED):
+                raise
+            return None
 
     def _handles(self) -> list[tuple[str, Any]]:
         """UUID and handle of all that can be given away, as far as it answers."""

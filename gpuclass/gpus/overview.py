@@ -100,6 +100,7 @@ def overview(
     leases: Sequence[Lease] = (),
     queue: Sequence[Request] = (),
     others: Sequence[SeatLabels] = (),
+    own_image: bool = False,
     wiring: str = "",
     problems: Sequence[str] = (),
 ) -> Overview:
@@ -112,6 +113,7 @@ def overview(
         loads, usages: what is used, as the driver or the watch told it.
         leases, queue: from the ledger.
         others: seats of other classes' containers.
+        own_image: whether the class has an image of its own, so that nobody here knows which driver its torch needs.
         wiring: how Docker is asked.
         problems: found by those who gathered the rest.
     """
@@ -153,7 +155,9 @@ def overview(
         waiting_for_gpu=sum(request.gpu for request in queue),
         waiting_to_start=sum(not request.gpu for request in queue),
         problems=tuple(
-            dict.fromkeys([*problems, *_problems(inventories, gpu, devices), *_unwatched(source, leases), *said])
+            dict.fromkeys(
+                [*problems, *_problems(inventories, gpu, devices, own_image), *_unwatched(source, leases), *said]
+            )
         ),
     )
 
@@ -201,9 +205,12 @@ def _place(seat: Seat) -> tuple[str, str]:
     return seat.engine, seat.device
 
 
-def _problems(inventories: Sequence[Inventory], gpu: GpuSection, devices: Sequence[DeviceRow]) -> list[str]:
+def _problems(
+    inventories: Sequence[Inventory], gpu: GpuSection, devices: Sequence[DeviceRow], own_image: bool
+) -> list[str]:
     found = [inventory.note for inventory in inventories if inventory.note]
-    found += [advice for inventory in inventories if (advice := driver_advice(inventory.driver))]
+    if not own_image:
+        found += [advice for inventory in inventories if (advice := driver_advice(inventory.driver))]
     found += [f"GPU {device.index} ({device.uuid}): {device.fault}" for device in devices if device.fault]
     if gpu.mode is Mode.OFF:
         return found

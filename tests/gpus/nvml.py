@@ -43,6 +43,7 @@ class UnitDouble:
     processes: dict[int, int] = field(default_factory=dict)
     silent: int = 0
     compute: int = 0
+    odd: int = 0
     computes: dict[int, int] = field(default_factory=dict)
     xids: list[int] = field(default_factory=list)
     instance: bool = False
@@ -53,7 +54,10 @@ class UnitDouble:
         return [
             f"{kind} {self.uuid} {self.name}",
             f"memory {self.memory} {self.used}",
-            *(f"{key} {getattr(self, key)}" for key in ("util", "lost", "mig", "ecc", "retired", "silent", "compute")),
+            *(
+                f"{key} {getattr(self, key)}"
+                for key in ("util", "lost", "mig", "ecc", "retired", "silent", "compute", "odd")
+            ),
             f"remap {self.remap[0]} {self.remap[1]}",
             *(f"process {pid} {memory}" for pid, memory in self.processes.items()),
             *(f"sm {pid} {percent}" for pid, percent in self.computes.items()),

@@ -12,6 +12,7 @@
  *   lost 15                   every question about this one fails with this code
  *   mig 1                     MIG is on
  *   compute 3                 compute mode; 3 is EXCLUSIVE_PROCESS
+ *   odd 999                   questions about its memory's health fail with this code
  *   ecc 2                     uncorrected errors since the driver was loaded
  *   remap 0 1                 row remapping: pending, failed
  *   retired 1                 pages wait for a reboot to be retired
@@ -32,7 +33,7 @@ typedef unsigned int uint;
 typedef unsigned long long ulong64;
 typedef struct Unit {
     char uuid[96], name[96];
-    int instance, parent, lost, mig, compute, util, remap_pending, remap_failed, retired, processes, silent, samples;
+    int instance, parent, lost, mig, compute, odd, util, remap_pending, remap_failed, retired, processes, silent, samples;
     ulong64 memory, used, ecc;
     struct { uint pid; ulong64 used; } process[LIMIT];
     struct { uint pid, sm; } sample[LIMIT];
@@ -69,6 +70,7 @@ static void look(void) {
         else if (!strcmp(word, "lost")) unit->lost = atoi(rest);
         else if (!strcmp(word, "mig")) unit->mig = atoi(rest);
         else if (!strcmp(word, "compute")) unit->compute = atoi(rest);
+        else if (!strcmp(word, "odd")) unit->odd = atoi(rest);
         else if (!strcmp(word, "ecc")) unit->ecc = strtoull(rest, NULL, 10);
         else if (!strcmp(word, "remap")) sscanf(rest, "%d %d", &unit->remap_pending, &unit->remap_failed);
         else if (!strcmp(word, "retired")) unit->retired = atoi(rest);
@@ -152,6 +154,7 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, uint index, void **instanc
 int nvmlDeviceGetMemoryErrorCounter(void *handle, int type, int counter, int location, ulong64 *count) {
     (void)counter, (void)location;
     UNIT(handle);
+    if (unit->odd) return unit->odd;
     *count = type == 1 ? unit->ecc : 0;
     return 0;
 }
@@ -160,12 +163,13 @@ int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, ulong64 *co
 }
 int nvmlDeviceGetRemappedRows(void *handle, uint *corrected, uint *uncorrected, uint *pending, uint *failed) {
     UNIT(handle);
+    if (unit->odd) return unit->odd;
     *corrected = *uncorrected = 0;
     *pending = (uint)unit->remap_pending;
     *failed = (uint)unit->remap_failed;
     return 0;
 }
-int nvmlDeviceGetRetiredPagesPendingStatus(void *handle, uint *pending) { UNIT(handle); *pending = (uint)unit->retired; return 0; }
+int nvmlDeviceGetRetiredPagesPendingStatus(void *handle, uint *pending) { UNIT(handle); *pending = (uint)unit->retired; return unit->odd; }
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, uint *count, ProcessInfo *info) {
     UNIT(handle);

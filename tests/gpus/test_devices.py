@@ -21,6 +21,7 @@ from gpuclass.gpus.devices import (
 from gpuclass.gpus.model import Device, Inventory
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble
 
+NOT_SUPPORTED, UNKNOWN = 3, 999
 LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED, GPU_IS_LOST, VERSION_MISMATCH, RESET_REQUIRED = 12, 9, 15, 18, 16
 
 
@@ -122,6 +123,37 @@ def test_a_sick_gpu_keeps_its_name_and_leaves_service(
     assert (well.uuid, well.fault) == ("GPU-a", "")
     assert (sick.uuid, sick.memory) == ("GPU-b", 80 * GIB)
     assert why in sick.fault
+
+
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, UNKNOWN])
+def test_a_driver_that_says_nothing_about_health_keeps_no_gpu_out(nvml: NvmlDouble, gpus: Gpus, code: int) -> None:
+    nvml.write(UnitDouble("GPU-a", odd=code, retired=1, ecc=1, remap=(1, 1)))
+    assert gpus.inventory().devices[0].fault == ""
+
+
+@pytest.mark.parametrize("remaps", [True, False])
+def test_an_error_in_memory_counts_where_the_gpu_cannot_deal_with_it(
+    nvml: NvmlDouble, gpus: Gpus, monkeypatch: pytest.MonkeyPatch, remaps: bool
+) -> None:
+    def not_supported(_: object) -> None:
+        raise pynvml.NVMLError(NOT_SUPPORTED)
+
+    if not remaps:
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetRemappedRows", not_supported)
+    nvml.write(UnitDouble("GPU-a", ecc=2))
+    assert bool(gpus.inventory().devices[0].fault) is not remaps
+
+
+def test_an_xid_of_a_gpu_takes_its_instances_out(nvml: NvmlDouble, gpus: Gpus) -> None:
+    instance = UnitDouble("MIG-0", name="NVIDIA H100 MIG 1g.10gb", instance=True)
+    gpu = UnitDouble("GPU-a", mig=1)
+    nvml.write(gpu, instance)
+    assert gpus.inventory().devices[0].fault == ""
+    gpu.xids.append(79)
+    nvml.write()
+    (device,) = gpus.inventory().devices
+    assert device.uuid == "MIG-0"
+    assert "Xid 79" in device.fault
 
 
 def test_a_row_that_waits_to_be_remapped_leaves_the_gpu_in_service(nvml: NvmlDouble, gpus: Gpus) -> None:

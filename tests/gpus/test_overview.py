@@ -102,6 +102,10 @@ def test_devices_stand_in_the_order_of_their_numbers() -> None:
     assert [device.index for device in found.devices] == ["0:0", "0:1", "2", "10"]
 
 
+def test_an_image_of_the_classs_own_may_have_a_torch_for_an_older_driver() -> None:
+    assert show(A, driver="570.86", own_image=True).problems == ()
+
+
 def test_nothing_is_wrong_where_nothing_is() -> None:
     assert show(A, B).problems == ()
 
