@@ -22,7 +22,7 @@ def gpus(
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     in_service: Annotated[
         str,
-        typer.Option("--in-service", metavar="UUID", help="First put a device back that an Xid took out of service."),
+        typer.Option("--in-service", metavar="UUID", help="Only put a device back that an Xid took out of service."),
     ] = "",
 ) -> None:
     """Show GPUs, seats, who holds them and what is wrong; exit 1 when something is. Works without a class, too."""
@@ -34,16 +34,16 @@ def gpus(
     from gpuclass.gpus.devices import faults_file
     from gpuclass.settings import NoSettingsError, load
 
+    if in_service:
+        back = faults_file(load().gpus_folder).put_in_service(in_service)
+        said = "in service again; the watch sees it within seconds" if back else "no Xid has taken it out of service"
+        typer.echo(f"{in_service}: {said}")
+        raise typer.Exit(0 if back else 1)
     settings: Settings | None
     try:
         settings = load()
     except NoSettingsError:
-        if in_service:
-            raise
         settings = None
-    if in_service and settings:
-        kept = faults_file(settings.gpus_folder).put_in_service(in_service)
-        typer.echo(f"{in_service}: {'in service again' if kept else 'no Xid has taken it out of service'}", err=True)
     found = _gather(settings)
     if json:
         typer.echo(dumps({**asdict(found), "seats_free": found.seats_free}))

@@ -196,6 +196,8 @@ def test_a_repaired_gpu_is_put_back_by_hand(run: Gpus, nvml: NvmlDouble, make_se
     settings = make_settings('[gpu]\nmode = "exclusive"')
     faults_file(settings.gpus_folder).add("GPU-a", "Xid 79")
     nvml.write(UnitDouble("GPU-a"))
-    assert "in service again" in run(settings, "--in-service", "GPU-a").output
+    done = run(settings, "--in-service", "GPU-a")
+    assert (done.exit_code, "in service again" in done.output) == (0, True)
     assert faults_file(settings.gpus_folder).read() == {}
-    assert "no Xid has taken it" in run(settings, "--in-service", "GPU-a").output
+    again = run(settings, "--in-service", "GPU-a")
+    assert (again.exit_code, "no Xid has taken it" in again.output) == (1, True)
