@@ -282,8 +282,8 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
             if found and found["Config"]["Labels"].get(LEASE_LABEL) == str(lease.id):
                 await self.remove_object()
                 self.object_id = ""
-        except (DockerException, requests.RequestException) as error:
-            self.log.warning("The container of %s could not be removed yet: %s", self.user.name, error)
+        except Exception:  # poll() waits for us, and must not raise
+            self.log.exception("The container of %s could not be removed yet", self.user.name)
         finally:
             self.broker.look_soon()
 
