@@ -11,8 +11,9 @@ from docker.errors import APIError
 from jupyterhub.spawner import SpawnException
 
 from gpuclass.gpus import broker as brokers
-from gpuclass.gpus.admission import Place
+from gpuclass.gpus.admission import Place, Why
 from gpuclass.gpus.books import Hands
+from gpuclass.gpus.broker import Applicant
 from gpuclass.gpus.model import Lease, State
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner, environment, host_config
@@ -185,6 +186,36 @@ async def test_progress_is_told_in_the_class_language(make_spawner: Any, monkeyp
         spawner._phase = next(steps, "ready")
     assert [event["progress"] for event in told] == [5, 25, 60, 100]
     assert told[-1]["message"] == "준비가 끝났어요!"
+
+
+async def test_whoever_waits_is_told_their_place_and_an_estimate(
+    make_spawner: Any, queue: QueueDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio, "sleep", _no_sleep)
+    spawner = make_spawner()
+    spawner._phase = "queue"
+    queue.places = [Place("queued", ahead, 9, 12.4 + ahead, Why.SEAT, gpu=True) for ahead in (2, 2, 1)]
+    progress = spawner.progress()
+    first, second = await anext(progress), await anext(progress)
+    await progress.aclose()
+    assert first["gpuclass"] == {"state": "queued", "ahead": 2, "of": 9, "seconds": 15, "why": "seat", "gpu": True}
+    assert second["gpuclass"]["ahead"] == 1
+    assert "2명" in first["message"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "role"),
+    [
+        (("students", "team-a"), "student"),
+        (("mentors", "team-a"), "mentor"),
+        (("mentors", "instructors"), "instructor"),
+    ],
+)
+def test_the_queue_hears_role_team_and_choice(make_spawner: Any, groups: tuple[str, ...], role: str) -> None:
+    spawner = make_spawner(*groups)
+    spawner.user_options = {"gpu": False}
+    teams = ("a",) if "team-a" in groups else ()
+    assert spawner.applicant == Applicant("s001", gpu=False, role=role, teams=teams)
 
 
 async def _no_sleep(_: float) -> None:

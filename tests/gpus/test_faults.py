@@ -32,6 +32,8 @@ from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings
 from tests.gpus.world import ContainerDouble, EngineDouble
 
+pytestmark = pytest.mark.slow  # hundreds of hubs' lives, with a ledger each
+
 GIB = 2**30
 GPUS = ("GPU-0", "GPU-1")
 MANY_STEPS = 600  # more than a start and a stop have
@@ -386,7 +388,7 @@ async def test_the_hub_is_killed_at_every_step(place: Place, late: bool, remembe
         await after.find_servers(["s001"], remembered=remembered)
         opening = after.keep(after.open())
         if late:  # the engine goes on with what it was asked for last
-            await until(lambda: after.broker._books.engine_answers)
+            await until(lambda: after.broker._books.engine_answers)  # noqa: B023  # awaited here
             for spawner in life.spawners.values():
                 spawner.api.engine = engine
             life.calls.land(in_flight)
@@ -491,7 +493,7 @@ async def test_whoever_waits_is_found_by_the_next_hub_at_every_step_of_the_other
         life.calls.hold = True
         await after.find_servers(users, remembered=True)
         await after.open()
-        await until(lambda: len(after.engine.running()) == len(GPUS))
+        await until(lambda: len(after.engine.running()) == len(GPUS))  # noqa: B023  # awaited here
         await steps(30)
         assert held(after.ledger) == running(after.engine), f"killed at step {step}"
         assert [each.user for each in after.ledger.queue()] == ["s003"], f"killed at step {step}"
