@@ -172,6 +172,10 @@ class HubProcess:
             assert self.process.poll() is None, self.log.read_text()
         raise AssertionError(self.log.read_text())
 
+    def hangs(self, stopped: bool) -> None:
+        """The hub keeps its connections and says nothing more, or goes on."""
+        self.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
     def kill(self) -> None:
         """End the hub as a crash would."""
         if self.process.poll() is None:

@@ -191,6 +191,25 @@ def test_the_proxys_page_waits_until_somebody_answers_and_goes_on(browser: Brows
     expect(page.get_by_role("heading")).to_have_text("Lab")
 
 
+def test_a_hub_that_hangs_with_the_stream_open_is_noticed(browser: Browser, hub: QueueHub) -> None:
+    student = enter(browser, hub, "hangs")
+    student.page.clock.install()
+    hub.queued("hangs", "seat", ahead=2, seconds=None)
+    student.page.click(".choice-gpu")
+    student.sees("seat")
+    hub.hangs(True)
+    try:
+        student.page.clock.run_for(25_000)  # silence, which a stream may keep for as long
+        student.page.clock.run_for(12_000)  # an answer that does not come
+        student.sees("reconnecting")
+    finally:
+        hub.hangs(False)
+    hub.queued("hangs", "seat", ahead=1, seconds=None)
+    student.page.clock.run_for(5_000)
+    expect(student.page.locator("#queue-place")).to_have_text("앞에 1명")
+    student.sees("seat")
+
+
 def test_the_pages_script_says_times_and_places_as_the_hub_does(browser: Browser, hub: QueueHub) -> None:
     page = enter(browser, hub, "words").page
     for seconds in (None, 0, 9.9, 10, 45, 90, 91, 600, 3600, 3601):

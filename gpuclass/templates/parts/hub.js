@@ -7,22 +7,29 @@ const hub = (() => {
 
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-  const call = (method, url, body) =>
+  const ANSWER_WITHIN_MS = 10_000;
+
+  const call = (method, url, body, signal) =>
     fetch(`${url}?_xsrf=${encodeURIComponent(xsrf)}`, {
       method,
       headers: { "Content-Type": "application/json", Accept: "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
+      signal,
     });
 
   // The hub's model of the own server; undefined: there is none; null: the hub does not answer.
   // A hub that no longer knows who asks (401, 403) shows its login page after a reload.
   async function server() {
     let answer;
+    const patience = new AbortController(); // a hub that hangs looks like one that is not there
+    const timer = setTimeout(() => patience.abort(), ANSWER_WITHIN_MS);
     try {
-      answer = await call("GET", me);
+      answer = await call("GET", me, undefined, patience.signal);
     } catch {
       return null;
+    } finally {
+      clearTimeout(timer);
     }
     if (answer.status === 401 || answer.status === 403) location.reload();
     if (!answer.ok) return null;

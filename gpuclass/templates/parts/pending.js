@@ -5,11 +5,15 @@
   const SAY_EVERY_MS = 15_000; // a screen reader hears a changed place no more often
   const QUEUE_SHARE = 50; // per cent of the bar that the queue takes; the start itself takes the rest
   const LOG_LINES = 50;
+  // The proxy keeps a stream open whose hub was killed. A silent stream is opened anew: the first thing that it says is
+  // where one stands. Pages differ, so that eighty do not ask at the same moment.
+  const SILENT_MS = 15_000 * (0.75 + 0.5 * Math.random());
   const FIRST = `gpuclass-first-${hub.user}`; // how many were ahead when this queue began, over reloads
   const CLASS = {{ class_title | tojson }};
   let stream;
   let now = { state: "starting", why: "", ahead: 0, seconds: null, gpu: false };
-  let heardAt = Date.now();
+  let heardAt = Date.now(); // when `now` was true
+  let aliveAt = Date.now(); // when the stream said anything
   let spokenAt = 0;
   let spoken = "";
   let shown = 0;
@@ -108,15 +112,19 @@
   }
 
   function listen() {
+    aliveAt = Date.now();
     stream = new EventSource(STREAM);
-    stream.onmessage = (event) => hear(JSON.parse(event.data));
-    stream.onerror = () => {
-      stream.close(); // the browser's own retry gives up at the first answer that is not a stream
-      if (!busy) reconnect();
+    stream.onmessage = (event) => {
+      aliveAt = Date.now();
+      hear(JSON.parse(event.data));
     };
+    stream.onerror = reconnect;
   }
 
   async function reconnect() {
+    stream.close(); // the browser's own retry gives up at the first answer that is not a stream
+    if (busy) return;
+    aliveAt = Infinity;
     await hub.sleep(300 + 700 * Math.random());
     let found = await hub.server();
     if (found === null && !busy) show("reconnecting", { place: now.why ? place(now.ahead) : "" });
@@ -158,6 +166,7 @@
   });
 
   setInterval(() => {
+    if (Date.now() - aliveAt > SILENT_MS) reconnect();
     if (!busy && now.why && $("queue").dataset.state === now.why) queued(); // the estimate runs down between events
   }, 1000);
   listen();
