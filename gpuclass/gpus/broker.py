@@ -255,7 +255,7 @@ class Broker:
             releases=self.releases,
             now=self._now(),
             stopped=self._stopped,
-            seats_known=self._known,
+            seats_known=self._known and bool(self._layout),  # no seat at all: nobody is "next"
         )
         for request in queue:  # whoever is still to come back to their place
             self._places.setdefault(request.user, self._unplaced(gpu=request.gpu))

@@ -113,7 +113,7 @@ def choice(free: Free | None, language: words.Language) -> Choice:
         language: the class's.
     """
     said = words.words(language)
-    if free is None or not free.known:
+    if free is None or not free.known or not free.gpu_seats:
         return Choice(known=False, gpu_now=said["free-unknown"], gpu_go=said["gpu-wait"], cpu_now=_wait(free, language))
     seats = free.gpu_seats_open
     counted = said["free-one"] if seats == 1 else said["free-many"].format(free=seats)

@@ -68,9 +68,9 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "You go in by yourself when a seat is free. Or start on the CPU now.",
     ),
     "hint-unknown-devices": (
-        "지금은 GPU 상태를 알 수 없어 자리를 나눠 줄 수 없어요. 차례는 그대로예요. "
+        "지금은 쓸 수 있는 GPU가 보이지 않아 자리를 나눠 줄 수 없어요. 차례는 그대로예요. "
         "1분 넘게 이러면 선생님께 말씀드려 주세요.",
-        "The state of the GPUs is not known right now, so no seat is given out. You keep your place. "
+        "No GPU that works can be seen right now, so no seat is given out. You keep your place. "
         "If this lasts for more than a minute, tell your teacher.",
     ),
     "hint-engine": (
@@ -152,8 +152,8 @@ _ONE_LINE: dict[Why, tuple[str, str]] = {
     "start": ("차례를 기다리고 있어요: {place}, {time}.", "Waiting for your turn: {place}, {time}."),
     "seat": ("GPU 자리를 기다리고 있어요: {place}, {time}.", "Waiting for a GPU seat: {place}, {time}."),
     "unknown-devices": (
-        "GPU 상태를 알 수 없어 기다리고 있어요: {place}.",
-        "Waiting, as the state of the GPUs is not known: {place}.",
+        "쓸 수 있는 GPU가 보이지 않아 기다리고 있어요: {place}.",
+        "Waiting, as no GPU that works can be seen: {place}.",
     ),
     "engine": (
         "Docker가 응답하지 않아 기다리고 있어요: {place}.",

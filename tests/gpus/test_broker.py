@@ -180,6 +180,13 @@ async def test_somebody_without_a_free_gpu_waits_is_told_so_and_gets_it_when_it_
     assert world.state("s001") is None
 
 
+async def test_where_no_gpu_works_nobody_is_told_to_be_next(make_world: Callable[..., World]) -> None:
+    world = await make_world(gpus=0).open()
+    world.ask("s001")
+    await settle()
+    assert world.place("s001").why is Why.DEVICES
+
+
 async def test_a_seat_that_is_given_or_set_aside_is_not_offered_to_who_comes_now(
     make_world: Callable[..., World],
 ) -> None:

@@ -70,7 +70,7 @@ def test_free_seats_that_others_wait_for_are_not_promised() -> None:
     assert pages.choice(Seen(gpu_seats_open=3, waiting_for_gpu=1), "en").gpu_go == "Start with a GPU"
 
 
-@pytest.mark.parametrize("seen", [None, Seen(gpu_seats_open=3, known=False)])
+@pytest.mark.parametrize("seen", [None, Seen(gpu_seats_open=3, known=False), Seen(gpu_seats=0)])
 def test_gpus_that_nobody_sees_are_not_offered_as_free(seen: Seen | None) -> None:
     said = pages.choice(seen, "ko")
     assert "선생님께 알려 주세요" in said.gpu_now

@@ -60,4 +60,4 @@ def test_one_line_says_what_one_waits_for_where_one_stands_and_how_long() -> Non
     assert words.queued("en", why="start", ahead=1, seconds=20) == (
         "Waiting for your turn: 1 person before you, about 20 seconds."
     )
-    assert "GPU 상태를 알 수 없어" in words.queued("ko", why="unknown-devices", ahead=0, seconds=None)
+    assert "GPU가 보이지 않아" in words.queued("ko", why="unknown-devices", ahead=0, seconds=None)
