@@ -164,7 +164,7 @@ def configure_spawner(c: Any, settings: Settings) -> None:
         c.ClassSpawner.options_form = pages.options_form(settings, brokers.current)
         c.ClassSpawner.options_from_form = pages.options_from_form(settings)
     c.ClassSpawner.image = settings.server.image or images.reference("student")
-    c.ClassSpawner.pull_policy = "never"
+    c.ClassSpawner.pull_policy = "skip"  # not even a look whether it is there: creating the container says so
     c.ClassSpawner.name_template = f"gpuclass-{settings.class_.name}-{{username}}"
     c.ClassSpawner.network_name = settings.network_name
     c.ClassSpawner.use_internal_ip = True

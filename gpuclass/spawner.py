@@ -336,6 +336,11 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
             status_code=500,
         )
 
+    async def get_command(self) -> list[str] | None:
+        """None: the image's own command. DockerSpawner asks the engine for it at every start, to say it back."""
+        given: list[str] | None = await super().get_command() if self.cmd or self.get_args() else None
+        return given
+
     async def get_object(self) -> dict[str, Any] | None:
         """What the engine says of the container; None only when it answered that there is none.
 

@@ -118,6 +118,15 @@ def test_the_role_comes_from_the_groups(make_spawner: Any, groups: tuple[str, ..
     assert make_spawner(*groups).role == role
 
 
+async def test_a_container_runs_its_images_command_and_the_engine_is_not_asked_for_it(make_spawner: Any) -> None:
+    spawner = make_spawner("students")
+    assert await spawner.get_command() is None
+    assert spawner.docker.asked == []
+    spawner.args = ["--debug"]
+    spawner.docker.answers["inspect_image"] = {"Config": {"Cmd": ["start-server"]}}
+    assert await spawner.get_command() == ["start-server", "--debug"]
+
+
 async def test_poll_says_gone_when_the_engine_says_so(make_spawner: Any) -> None:
     assert await make_spawner(inspect_container=answer(404)).poll() == 0
 
