@@ -226,7 +226,7 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
         except Exception as error:
             self._undoing = asyncio.ensure_future(self._undo(making, lease))
             # an engine that does not answer is nobody's fault; one that refuses this container would do so again
-            silent = isinstance(error, requests.RequestException) and not isinstance(error, APIError)
+            silent = isinstance(error, DockerException | requests.RequestException) and not isinstance(error, APIError)
             self.broker.failed(self.user.name, keeps_place=silent)
             if not isinstance(error, DockerException | requests.RequestException | wiring.WiringError):
                 raise
