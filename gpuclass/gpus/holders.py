@@ -67,7 +67,7 @@ def send(process: Process, container: str, number: signal.Signals, proc: Path = 
         Whether it was signalled. False when it has ended, whatever has its number now.
 
     Raises:
-        PermissionError: it belongs to another user.
+        OSError: it belongs to another user, or the kernel is too old for such descriptors (before 5.3).
     """
     try:
         descriptor = os.pidfd_open(process.pid)

@@ -245,20 +245,21 @@ class Watch:
 
     def _signal(self, seat: _Seat, pids: Iterable[int], number: signal.Signals) -> list[str]:
         chosen = set(pids)
-        sent, refused = [], []
+        sent: list[int] = []
+        refused: list[str] = []
         for process in seat.processes:
             if process.pid in chosen:
                 try:
                     if self._send(process, seat.container, number):
                         sent.append(process.pid)
-                except PermissionError:
-                    refused.append(process.pid)
+                except OSError as error:
+                    refused.append(f"{process.pid} ({error.strerror})")
         log.warning("%s; %s to processes %s", self._figures(seat), number.name, sent or "none: they have ended")
         if not refused:
             return []
         return [
-            f"Processes {refused} of {seat.labels.user} belong to another user, so their memory cannot be limited. "
-            "Does Docker run with userns-remap?"
+            f"Processes {', '.join(refused)} of {seat.labels.user} cannot be signalled; nobody limits their memory. "
+            "Does Docker run with userns-remap, or is the kernel older than 5.3?"
         ]
 
     def _figures(self, seat: _Seat) -> str:

@@ -80,7 +80,7 @@ class MachineDouble:
 
     def send(self, process: Process, container: str, number: signal.Signals) -> bool:
         if not self.obeys:
-            raise PermissionError
+            raise PermissionError(1, "Operation not permitted")
         self.sent.append((self.time - BEGIN, process.pid, container, number))
         return True
 
@@ -332,7 +332,9 @@ def test_a_full_disk_keeps_no_seat_from_being_held(machine: MachineDouble, monke
 def test_processes_that_may_not_be_signalled_are_said(machine: MachineDouble) -> None:
     machine.obeys = False
     holds(machine, {11: 12 * GIB})
-    assert any("userns-remap" in problem for problem in machine.look(20).problems)
+    (problem,) = machine.look(20).problems
+    assert "Processes 11 (Operation not permitted) of s001" in problem
+    assert "userns-remap" in problem
 
 
 def test_a_watch_in_a_namespace_of_its_own_says_so(machine: MachineDouble) -> None:
