@@ -82,15 +82,22 @@ class Student:
 
 
 def log_in(
-    browser: Browser, url: str, login: str, password: str, size: ViewportSize = LAPTOP, *, dark: bool = False
+    browser: Browser,
+    url: str,
+    login: str,
+    password: str,
+    size: ViewportSize = LAPTOP,
+    *,
+    dark: bool = False,
+    sees: str = "choosing",
 ) -> Student:
-    """A student who has logged in and stands before the choice."""
+    """A student who has logged in and stands before the choice, or sees another state of the page at once."""
     student = Student(browser, url, login, size, dark)
     student.page.goto(f"{url}/login?next=/hub/spawn")
     student.page.fill("#username_input", login)
     student.page.fill("#password_input", password)
     student.page.click("#login_submit")
-    student.sees("choosing")
+    student.sees(sees)
     return student
 
 

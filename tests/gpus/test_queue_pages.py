@@ -173,6 +173,13 @@ def test_after_a_restart_of_the_hub_the_page_goes_on_by_itself(browser: Browser,
     assert hub.asked_for("stays") == {"gpu": True}
 
 
+def test_who_comes_back_to_a_kept_place_is_not_asked_again(browser: Browser, hub: QueueHub) -> None:
+    hub.keeps("back", gpu=True)
+    hub.queued("back", "seat", ahead=1, seconds=40)
+    log_in(browser, hub.url, "back", "any", TABLET, sees="seat")
+    assert hub.asked_for("back") == {"gpu": True}
+
+
 def test_the_proxys_page_waits_until_somebody_answers_and_goes_on(browser: Browser, hub: QueueHub) -> None:
     context = browser.new_context(viewport=LAPTOP, locale="ko-KR")
     page = context.new_page()

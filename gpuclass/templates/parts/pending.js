@@ -169,5 +169,8 @@
     if (Date.now() - aliveAt > SILENT_MS) reconnect();
     if (!busy && now.why && $("queue").dataset.state === now.why) queued(); // the estimate runs down between events
   }, 1000);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload(); // the browser's Back button shows a page as it was, its stream long closed
+  });
   listen();
 })();
