@@ -96,6 +96,7 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "작성한 파일은 그대로 있어요. 다시 시작해 보고, 또 안 되면 선생님께 말씀드려 주세요.",
         "Your files are all there. Try once more; if it fails again, ask your teacher.",
     ),
+    "hint-failed-why": ("작성한 파일은 그대로 있어요.", "Your files are all there."),
     "hint-stopped": (
         "작성한 파일은 그대로 있어요. 시작하면 이어서 할 수 있어요.",
         "Your files are all there. Start it and go on.",

@@ -143,6 +143,7 @@ def test_a_failed_start_says_why_and_leads_back_to_the_choice(browser: Browser, 
     hub.step("fails", phase="failed")
     student.sees("failed")
     expect(student.page.get_by_role("alert")).to_contain_text("서버가 켜지다가 멈췄어요")
+    assert all(ratio >= CONTRAST for _, ratio in student.page.evaluate(CONTRASTS))
     student.page.click("#start")
     student.sees("choosing")
 
