@@ -104,10 +104,13 @@ def test_one_key_takes_the_gpu_and_the_page_says_where_one_stands(browser: Brows
 
 def test_who_waits_for_a_seat_can_start_on_the_cpu_instead(browser: Browser, hub: QueueHub) -> None:
     student = enter(browser, hub, "seat", TABLET)
-    hub.queued("seat", "seat", ahead=2, seconds=None)
+    hub.queued("seat", "seat", ahead=2, seconds=200)
     student.page.click(".choice-gpu")
     student.sees("seat")
-    assert student.reads("left") == "얼마나 걸릴지 아직 몰라요"
+    assert student.reads("left") == "약 4분 남았어요"
+    student.picture("queue")
+    hub.queued("seat", "seat", ahead=2, seconds=None)
+    expect(student.page.locator("#queue-left")).to_have_text("얼마나 걸릴지 아직 몰라요")
     assert student.buttons() == ["지금 CPU로 시작하기", "시작 취소"]
     student.page.get_by_role("button", name="지금 CPU로 시작하기").press("Enter")
     student.is_in()
@@ -155,23 +158,6 @@ def test_figures_on_the_choice_stay_fresh(browser: Browser, hub: QueueHub) -> No
     expect(student.page.locator("#gpu-go")).to_have_text("GPU 자리 기다리기")
     assert "5명이 기다려요" in student.page.locator("#gpu-now").inner_text()
     hub.free()
-
-
-def test_after_a_restart_of_the_hub_the_page_goes_on_by_itself(browser: Browser, hub: QueueHub) -> None:
-    student = enter(browser, hub, "stays", TABLET)
-    hub.queued("stays", "seat", ahead=2, seconds=200)
-    student.page.click(".choice-gpu")
-    student.sees("seat")
-    student.picture("queue")
-    hub.kill()
-    student.sees("reconnecting")
-    assert student.reads("place") == "앞에 2명"
-    hub.keeps("stays", gpu=True)
-    hub.queued("stays", "seat", ahead=1, seconds=100)
-    hub.start()
-    student.sees("seat")
-    assert student.reads("place") == "앞에 1명"
-    assert hub.asked_for("stays") == {"gpu": True}
 
 
 def test_who_comes_back_to_a_kept_place_is_not_asked_again(browser: Browser, hub: QueueHub) -> None:
