@@ -130,6 +130,7 @@ class Day:
         try:
             await maybe_future(self.spawner.run_pre_spawn_hook())
             await self.spawner.start()
+            await asyncio.sleep(0.3)  # until the container's shell knows what to do on SIGTERM
         except Exception:
             LOG.exception("the start failed")
         await self.stop()

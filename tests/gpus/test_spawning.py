@@ -121,6 +121,7 @@ async def test_the_next_server_of_the_same_student_keeps_nothing_of_the_last_sea
 ) -> None:
     spawner = spawn("s01", UUIDS[0])
     await spawner.start()
+    assert seen(engine, spawner) == ["nvidia0"]
     await spawner.stop()
     spawner._lease = Lease(9, "s01", State.RESERVED)
     await spawner.start()
