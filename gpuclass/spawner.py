@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
@@ -54,7 +54,7 @@ READY_INTERVAL_S = 0.05
 PORT = 8888
 
 _GONE = 404
-_BEING_REMOVED = 409
+_BEING_REMOVED = _NAME_TAKEN = 409
 
 STEPS = {
     "queue": 2,
@@ -116,6 +116,7 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
     _threads: ThreadPoolExecutor | None = None
     _clients = threading.local()
     _phase = "prepare"
+    object_id: str  # a trait of DockerSpawner: the container, once it is made
     _lease: Lease
     _undoing: asyncio.Future[None] | None = None
     _given_up = False
@@ -252,8 +253,28 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
             self._host_config = dict(self.extra_host_config)  # type: ignore[has-type]  # a trait of DockerSpawner
         self.extra_host_config = self._host_config | {"device_requests": list(wired.device_requests)}
         self._phase = "container"
-        address: tuple[str, int] = await super().start()
-        return address
+        try:
+            made = await self.create_object()
+        except APIError as error:
+            if error.status_code != _NAME_TAKEN:
+                raise
+            if await self.get_object():  # kept for its log, or left by a hub that was killed
+                await self.remove_object()
+            made = await self.create_object()
+        self.object_id = made[self.object_id_key]
+        return await self._run_container(made[self.object_id_key])
+
+    async def _run_container(self, container: str) -> tuple[str, int]:
+        """Start the container; its address. Both in one turn of a thread: when eighty people press start, the hub's
+        loop takes long to come round, and the first of them would wait for that once more."""
+
+        def run() -> dict[str, Any]:
+            self.client.start(container)
+            found: dict[str, Any] = self.client.inspect_container(container)
+            return found
+
+        found = await self._in_thread(run)
+        return self.get_network_ip(found["NetworkSettings"]), self.port
 
     async def _wiring(self, lease: Lease) -> wiring.Wiring:
         """What the container is created with for its seat, or for having none."""
@@ -268,10 +289,12 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
 
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call Docker in a thread. A start that was given up makes no further calls."""
+        return self._in_thread(lambda: getattr(self.client, method)(*args, **kwargs))
+
+    def _in_thread(self, call: Callable[[], Any]) -> Awaitable[Any]:
         if self._given_up:
             raise StartGivenUpError
-        call: Awaitable[Any] = super().docker(method, *args, **kwargs)
-        return call
+        return asyncio.wrap_future(self.executor.submit(call))
 
     async def _undo(self, making: asyncio.Future[tuple[str, int]], lease: Lease) -> None:
         """Wait for the call that Docker is in, then remove what the start made. What cannot be removed is left to

@@ -5,6 +5,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
 import requests
 from docker.errors import APIError
@@ -177,12 +178,50 @@ async def test_a_server_that_stops_while_starting_is_not_waited_for(
 async def test_an_engine_that_does_not_answer_is_explained_to_the_student(
     make_spawner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spawner = make_spawner("students", inspect_image=requests.ConnectionError("refused"))
-    spawner.pull_policy = "never"
+    monkeypatch.setattr(ClassSpawner, "client", docker.APIClient(version="1.41"))
+    spawner = make_spawner("students", create_container=requests.ConnectionError("refused"))
+    monkeypatch.setattr(spawner, "get_env", dict)
     with pytest.raises(SpawnException) as caught:
         await spawner.start()
     assert "선생님께 알려 주세요" in caught.value.message
     assert caught.value.status_code == 503
+
+
+async def test_a_container_that_was_left_behind_makes_way(make_spawner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = make_spawner("students", inspect_container=state(), remove_container=None)
+    outcomes = [answer(409), {"Id": "new"}]
+
+    async def create() -> dict[str, str]:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome  # type: ignore[return-value]  # the other one
+
+    async def run(_: str) -> tuple[str, int]:
+        return "10.89.0.7", 8888
+
+    monkeypatch.setattr(spawner, "create_object", create)
+    monkeypatch.setattr(spawner, "_run_container", run)
+    assert await spawner._make_container(spawner._lease) == ("10.89.0.7", 8888)
+    assert [(method, args) for method, args, _ in spawner.docker.asked] == [
+        ("inspect_container", ("gpuclass-camp-s001",)),
+        ("remove_container", ("abc",)),
+    ]
+    assert spawner.object_id == "new"
+
+
+async def test_an_engine_that_refuses_a_container_is_not_asked_again(
+    make_spawner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = make_spawner("students")
+
+    async def create() -> None:
+        raise answer(404)  # no such image
+
+    monkeypatch.setattr(spawner, "create_object", create)
+    with pytest.raises(APIError):
+        await spawner._make_container(spawner._lease)
+    assert spawner.docker.asked == []
 
 
 async def test_progress_is_told_in_the_class_language(make_spawner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
