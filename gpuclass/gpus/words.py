@@ -149,6 +149,10 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "wait-time": ("기다리는 시간 {time}", "Wait: {time}"),
 }
 
+_SAID: dict[Language, dict[str, str]] = {
+    "ko": {key: korean for key, (korean, _) in _WORDS.items()},
+    "en": {key: english for key, (_, english) in _WORDS.items()},
+}
 _ONE_LINE: dict[Why, tuple[str, str]] = {
     "start": ("차례를 기다리고 있어요: {place}, {time}.", "Waiting for your turn: {place}, {time}."),
     "seat": ("GPU 자리를 기다리고 있어요: {place}, {time}.", "Waiting for a GPU seat: {place}, {time}."),
@@ -165,7 +169,7 @@ _ONE_LINE: dict[Why, tuple[str, str]] = {
 
 def words(language: Language) -> dict[str, str]:
     """All words of one language by key; the pages' scripts get them too, so they hold no secrets and no HTML."""
-    return {key: pair[_index(language)] for key, pair in _WORDS.items()}
+    return dict(_SAID[language])
 
 
 def duration(seconds: float | None, language: Language) -> str:
