@@ -101,8 +101,12 @@ class Books:
         self._alarms: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
 
-    async def look(self) -> None:
-        """Ask the engine for its containers and set the ledger right."""
+    async def look(self, *, keep_s: float | None = None) -> None:
+        """Ask the engine for its containers and set the ledger right.
+
+        Args:
+            keep_s: how long a seat is kept for its holder when the container has gone; None for ``[gpu] wait``.
+        """
         async with self._one_at_a_time:
             self._hands.touched.clear()
             leases = self._ledger.live()
@@ -114,7 +118,7 @@ class Books:
                 starting=self._hands.full_of,
                 answered=[self._engine.name] if self.engine_answers else [],
                 now=self._now(),
-                grace=self._settings.gpu.wait,
+                grace=self._settings.gpu.wait if keep_s is None else keep_s,
             )
             for action in actions:
                 try:

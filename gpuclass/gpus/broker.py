@@ -357,14 +357,15 @@ class Broker:
         """Join what the ledger remembers with what the engine has, before anybody is let in.
 
         Whose start the last hub was killed in is in the queue again, at the old place. After a longer absence of the
-        hub the queue is forgotten: those people have left.
+        hub no place and no seat is kept for anybody: those people have left.
         """
-        if self._absence() > self.settings.gpu.wait:
+        long_ago = self._absence() > self.settings.gpu.wait
+        if long_ago:
             for request in self.ledger.queue():
                 if request.user not in self.hands.asked:
                     self.ledger.withdraw(request.user, "the hub was away for long")
         while True:
-            await self._books.look()
+            await self._books.look(keep_s=0.0 if long_ago else None)
             self._soon()
             if self._books.engine_answers:
                 break

@@ -432,6 +432,20 @@ async def test_after_a_night_the_queue_of_the_day_before_is_forgotten(
     assert world.state("s001") is None
 
 
+async def test_in_the_morning_no_seat_is_kept_for_the_people_of_the_day_before(
+    make_world: Callable[..., World], clock: Clock
+) -> None:
+    engine = EngineDouble()
+    evening = await make_world(engine=engine).open()
+    evening.run(await evening.ask("s001"))
+    await evening.close()
+    engine.containers.clear()  # as closing the class does
+    clock.now += 12 * 3600
+    morning = await make_world(engine=engine).open()
+    assert morning.state("s001") is None
+    assert (await asyncio.wait_for(morning.ask("s002"), 5)).device == "GPU-0"
+
+
 async def test_a_container_that_the_hub_has_no_server_for_is_removed_after_a_while(
     make_world: Callable[..., World], clock: Clock
 ) -> None:
