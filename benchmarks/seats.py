@@ -74,9 +74,9 @@ def main() -> int:
     for name, share in shares.items():
         print(
             f"{name}: a student had {min(share) / 60:.1f} to {max(share) / 60:.1f} minutes of a whole GPU, "
-            f"{max(share) / min(share):.2f} to 1; {sum(share) / 3600:.0f} GPU hours given"
+            f"{spread_of(share):.2f} to 1; {sum(share) / 3600:.0f} GPU hours given"
         )
-    spread = {name: round(max(share) / min(share), 3) for name, share in shares.items()}
+    spread = {name: round(spread_of(share), 3) for name, share in shares.items()}
     ratio = round(spread["gpuclass"] / spread["random"], 3)
     print(
         json.dumps(
@@ -101,6 +101,11 @@ def main() -> int:
     return 0 if ratio <= LIMIT and not (world.doubles or world.oversold or world.leaked) else 1
 
 
+def spread_of(share: Sequence[float]) -> float:
+    """Largest over smallest. Less than a minute counts as a minute: lots can give somebody nothing at all."""
+    return max(share) / max(60.0, min(share))
+
+
 def percentile(values: Sequence[float], percent: int) -> float:
     """The nearest-rank percentile."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
@@ -120,9 +125,9 @@ EVENTS = {
     "the_hub_is_killed": 3.0,
     "the_engine_goes": 2.0,
     "the_engine_comes": 10.0,
-    "the_ledger_is_an_old_one": 0.3,
-    "seats_are_divided_anew": 0.3,
-    "the_clock_is_set_back": 0.3,
+    "the_ledger_is_an_old_one": 1.0,
+    "seats_are_divided_anew": 1.0,
+    "the_clock_is_set_back": 1.0,
 }
 
 

@@ -5,6 +5,7 @@ Only `begin` acts: it starts the queue and the look for idle seats inside the hu
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from gpuclass.gpus import metrics, pages
 from gpuclass.gpus.devices import read_snapshots
 from gpuclass.gpus.docker_engine import DockerEngine
 from gpuclass.gpus.hubapi import HubApi
+from gpuclass.gpus.ledger import put_aside_if_damaged
 from gpuclass.gpus.model import Inventory, Mode
 from gpuclass.gpus.notices import Board
 from gpuclass.gpus.reclaim import Reclaimer, Servers, inspector
@@ -63,6 +65,12 @@ def begin(settings: Settings) -> None:
         found = (read_usage(folder, inventory.engine, time.time()) for inventory in inventories())
         return [usage for usage in found if usage]
 
+    if aside := put_aside_if_damaged(settings.ledger_path):
+        logging.getLogger(__name__).critical(
+            "The ledger of seats was damaged and is now %s. Who holds which seat is read from the running containers; "
+            "the queue and the hours that people had are lost.",
+            aside,
+        )
     waits = metrics.register(brokers.current, inventories, usages)
     broker = brokers.Broker(
         settings,

@@ -95,6 +95,10 @@ class LedgerError(PlainError):
     """The ledger cannot be used; the text says what to do."""
 
 
+class DamagedLedgerError(LedgerError):
+    """The file is no ledger, or not a whole one any more."""
+
+
 class SeatTakenError(PlainError):
     """A seat has a holder already."""
 
@@ -487,7 +491,8 @@ def _checked_version(connection: Connection, path: Path) -> int:
     if version not in (0, SCHEMA_VERSION):
         raise LedgerError(
             f"{path} was written by another version of gpuclass (format {version}, this one reads {SCHEMA_VERSION}). "
-            f"Use that version, or move the file away: {_REBUILT}"
+            "Use that version; or, with the hub stopped, move ledger.sqlite and its -wal and -shm to another folder: "
+            "the hub then makes a new one from the running containers, and the queue and the hours are lost."
         )
     damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if damage != "ok":
@@ -495,15 +500,33 @@ def _checked_version(connection: Connection, path: Path) -> int:
     return version
 
 
-_REBUILT = (
-    "with the hub stopped, move ledger.sqlite, ledger.sqlite-wal and ledger.sqlite-shm to another folder and start the "
-    "hub again. It makes a new ledger and reads from the running containers who holds which seat; nobody's server "
-    "stops. The queue and the hours that people had are lost."
-)
+def put_aside_if_damaged(path: Path, now: Callable[[], float] = time.time) -> Path | None:
+    """Rename a damaged ledger, so that the hub can start with a new one: what counts stands in containers' labels.
+
+    Returns:
+        Where it is now; None, and nothing was done, if it is sound or not there.
+    """
+    if not path.exists():
+        return None
+    try:
+        Ledger(path).close()
+    except DamagedLedgerError:
+        aside = path.with_name(f"{path.name}.damaged-{int(now())}")
+        for ending in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + ending))
+        return aside
+    return None
 
 
-def _damaged(path: Path, reason: object) -> LedgerError:
-    return LedgerError(f"The ledger of seats {path} is damaged ({reason}). What to do: {_REBUILT}")
+def _damaged(path: Path, reason: object) -> DamagedLedgerError:
+    last_line = str(reason).splitlines()[-1]
+    return DamagedLedgerError(
+        f"The ledger of seats {path} is damaged ({last_line}). What to do: start the hub again. It puts the file "
+        "aside, makes a new one and reads from the running containers who holds which seat; nobody's server stops. The "
+        "queue and the hours that people had are lost, unless you put back a backup while the hub is stopped."
+    )
 
 
 def _explained(path: Path, error: Exception) -> PlainError:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.gpus.ledger import LeaseStateError, Ledger, LedgerError, SeatTakenError
+from gpuclass.gpus.ledger import (
+    DamagedLedgerError,
+    LeaseStateError,
+    Ledger,
+    LedgerError,
+    SeatTakenError,
+    put_aside_if_damaged,
+)
 from gpuclass.gpus.model import LOCAL, Lease, Seat, State
 from gpuclass.settings import SERVICE_UID
 
@@ -148,21 +155,33 @@ def test_a_hub_that_starts_again_finds_queue_and_leases(tmp_path: Path, clock: C
 # What can happen to the file
 
 
-def test_a_damaged_ledger_says_what_to_do_and_the_new_one_takes_the_containers_over(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
+def damage(path: Path) -> None:
+    """A ledger with pages that are nothing but zeros, as a disk may leave it."""
     with Ledger(path) as ledger:
         for number in range(200):
             ledger.enqueue(f"s{number}", gpu=True)
     content = bytearray(path.read_bytes())
     content[4096 : 8 * 4096] = bytes(7 * 4096)
     path.write_bytes(content)
-    with pytest.raises(LedgerError, match="is damaged") as error, Ledger(path) as ledger:
-        ledger.live()
-    assert "ledger.sqlite-wal" in str(error.value)
-    for part in tmp_path.glob("ledger.sqlite*"):  # what the text says to do
-        part.rename(part.with_name(f"old-{part.name}"))
+
+
+def test_a_damaged_ledger_says_what_to_do(tmp_path: Path) -> None:
+    damage(tmp_path / "ledger.sqlite")
+    with pytest.raises(DamagedLedgerError, match=r"is damaged .*start the hub again"):
+        Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_damaged_ledger_is_put_aside_and_the_containers_tell_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    assert put_aside_if_damaged(path) is None
+    damage(path)
+    before = path.read_bytes()
+    aside = put_aside_if_damaged(path, lambda: 17.0)
+    assert aside == tmp_path / "ledger.sqlite.damaged-17"
+    assert aside.read_bytes() == before
     with Ledger(path) as ledger:
         assert ledger.adopt("kim", [A0], "c1", 199).id == 199
+    assert put_aside_if_damaged(path) is None
 
 
 def test_a_file_that_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
