@@ -6,6 +6,7 @@ is closed is neither: its kernel is busy, or its process on the GPU is. Whatever
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from gpuclass.settings import Settings
 
 WARN_S = 300.0  # from the warning until the seat is taken
 ANSWER_LIMIT = 2**20  # bytes; the server that answers is the student's
-ASK_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 5.0  # for the whole answer: one byte every few seconds must not keep the others' seats unlooked at
 _AT_REST = frozenset({"idle", "dead"})
 
 
@@ -133,20 +134,22 @@ def way_in(container: Mapping[str, Any], network: str) -> tuple[str, str] | None
 async def _get(client: httpx.AsyncClient, url: str, token: str) -> list[Any] | None:
     """The list that a URL answers with; an empty one for a part of the server that is switched off."""
     body = bytearray()
+    headers = {"Authorization": f"token {token}", "Accept-Encoding": "identity"}
     try:
-        async with client.stream(
-            "GET", url, headers={"Authorization": f"token {token}"}, timeout=ASK_TIMEOUT_S, follow_redirects=False
-        ) as response:
+        async with (
+            asyncio.timeout(ASK_TIMEOUT_S),
+            client.stream("GET", url, headers=headers, timeout=ASK_TIMEOUT_S, follow_redirects=False) as response,
+        ):
             if response.status_code == httpx.codes.NOT_FOUND:
                 return []
-            if response.status_code != httpx.codes.OK:
-                return None
+            if response.status_code != httpx.codes.OK or "Content-Encoding" in response.headers:
+                return None  # unpacked, a kilobyte can be gigabytes
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > ANSWER_LIMIT:
                     return None
         answer = httpx.Response(200, content=bytes(body)).json()
-    except (httpx.HTTPError, ValueError, RecursionError):
+    except (httpx.HTTPError, TimeoutError, ValueError, RecursionError):
         return None
     return answer if isinstance(answer, list) else None
 

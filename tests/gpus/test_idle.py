@@ -1,6 +1,11 @@
 """When a seat is idle, and when it is given back."""
 
+import asyncio
+import gzip
+import time
+import tracemalloc
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -159,3 +164,37 @@ def test_the_way_into_a_server_is_read_from_its_container() -> None:
 )
 def test_into_anything_else_there_is_no_way(container: dict[str, Any]) -> None:
     assert way_in(container, "gpc-camp") is None
+
+
+@pytest.mark.parametrize("trick", ["drips", "packed"])
+async def test_a_hostile_answer_costs_neither_time_nor_memory(trick: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "ASK_TIMEOUT_S", 0.2)
+    over = asyncio.Event()
+    packed = gzip.compress(gzip.compress(b"[" + b" " * 30 * 2**20 + b"]"))  # 30 MiB as some hundred bytes
+
+    async def hostile(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        kind = "Content-Encoding: gzip, gzip" if trick == "packed" else "Content-Type: application/json"
+        writer.write(f"HTTP/1.1 200 OK\r\n{kind}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(packed if trick == "packed" else b"")
+        with suppress(ConnectionError):
+            for _ in range(60 if trick == "drips" else 0):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            writer.close()
+            await writer.wait_closed()
+        over.set()
+
+    server = await asyncio.start_server(hostile, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    tracemalloc.start()
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client, server:
+            began = time.monotonic()
+            assert await idle.ask(client, url, "t") is None
+            assert time.monotonic() - began < 2
+            await asyncio.wait_for(over.wait(), 5)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
