@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,7 +319,8 @@ class Broker:
     async def _settle(self, user: str, *, gpu: bool) -> bool:
         """Have nothing left of an earlier server of this person; whether it had ended by itself."""
         lease = self.ledger.lease_of(user)
-        broke = lease is not None and lease.state in (State.ACTIVE, State.LOST)
+        # Who ends their own server without a GPU comes first to no seat.
+        broke = lease is not None and lease.state in (State.ACTIVE, State.LOST) and lease.gpu >= gpu
         while lease is not None and lease.state is not State.QUEUED:
             self._places[user] = self._unplaced(gpu=gpu)
             self.hands.touched.add(user)
@@ -336,10 +337,10 @@ class Broker:
 
     async def run(self, hub: Hub) -> None:
         """What nobody asks for: recovery, the queue's return, and looking at the engine. Never ends by itself."""
-        await self.recover()
+        await self._insist(self.recover)
         await hub.answers()
         self._books.hub_is_up = True
-        await self.bring_back(hub)
+        await self._insist(lambda: self.bring_back(hub))
         self._open = True
         self._opened_at = self._now()
         self._soon()
@@ -352,6 +353,15 @@ class Broker:
             except Exception:
                 self._log.exception("The ledger could not be compared with the engine; this is tried again")
             self._soon()
+
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step of opening until it can be taken, as with a full disk it cannot: else nobody ever gets in."""
+        while True:
+            try:
+                return await step()
+            except Exception:
+                self._log.exception("The queue cannot open yet; this is tried again")
+                await asyncio.sleep(RETRY_S)
 
     async def recover(self) -> None:
         """Join what the ledger remembers with what the engine has, before anybody is let in.

@@ -492,3 +492,34 @@ async def test_a_broken_round_does_not_end_the_queue(
     world.run(await world.ask("s001"))
     world.stop("s001")
     await until(lambda: world.state("s001") is None)
+
+
+async def test_nobody_comes_first_to_a_seat_by_ending_their_own_server(make_world: Callable[..., World]) -> None:
+    world = await make_world().open()
+    world.run(await world.ask("s001"))
+    second = world.ask("s002")
+    world.run(await world.ask("s003", gpu=False))
+    world.engine.containers["s003"].state = "exited"
+    world.over("s003")
+    third = world.ask("s003")
+    await until(lambda: world.state("s003") is State.QUEUED)
+    world.stop("s001")
+    await asyncio.wait_for(second, 5)
+    assert not third.done()
+
+
+async def test_a_queue_that_cannot_open_at_once_opens_later(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world()
+    look, calls = world.broker._books.look, []
+
+    async def fails_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("disk full")
+        await look()
+
+    monkeypatch.setattr(world.broker._books, "look", fails_once)
+    await world.open()
+    assert "disk full" in caplog.text
