@@ -192,10 +192,19 @@ class ClassSpawner(DockerSpawner):  # type: ignore[misc]  # dockerspawner carrie
 
     async def run_pre_spawn_hook(self) -> None:
         """Wait for this user's turn, and for their GPU seat. JupyterHub's ``start_timeout`` begins after this."""
+        self._keep_known_options()
         await maybe_future(super().run_pre_spawn_hook())
         self.broker.hands.servers[self.user.name] = self
         self._phase = "queue"
         self._lease = await self.broker.turn(self.applicant)
+
+    def _keep_known_options(self) -> None:
+        """Keep our one option of what came through the API: the hub stores all of it, and sends it to everybody who
+        lists servers, whether it is one word or twenty megabytes."""
+        told: dict[str, Any] = self.user_options  # type: ignore[has-type]  # a trait of JupyterHub's
+        known = {name: value for name, value in told.items() if name == "gpu" and isinstance(value, bool)}
+        if known != told:
+            self.user_options = self.orm_spawner.user_options = known
 
     def run_post_stop_hook(self) -> Any:
         """JupyterHub is done with this server, however it ended, also if it never began."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import docker
 import pytest
@@ -264,6 +265,20 @@ def test_the_queue_hears_role_team_and_choice(make_spawner: Any, groups: tuple[s
     spawner.user_options = {"gpu": False}
     teams = ("a",) if "team-a" in groups else ()
     assert spawner.applicant == Applicant("s001", gpu=False, role=role, teams=teams)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"), [({"gpu": False}, {"gpu": False}), ({"gpu": "no", "image": "x", "more": "A" * 999}, {}), ({}, {})]
+)
+async def test_of_what_the_api_is_told_the_hub_keeps_our_one_option(
+    make_spawner: Any, queue: QueueDouble, monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], kept: dict[str, bool]
+) -> None:
+    spawner = make_spawner()
+    spawner.orm_spawner = SimpleNamespace(user_options=told, server=None)
+    spawner.user_options = told
+    monkeypatch.setattr(queue, "turn", AsyncMock(return_value=spawner._lease), raising=False)
+    await spawner.run_pre_spawn_hook()
+    assert (spawner.user_options, spawner.orm_spawner.user_options) == (kept, kept)
 
 
 async def _no_sleep(_: float) -> None:

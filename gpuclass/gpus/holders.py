@@ -54,6 +54,8 @@ def look(pid: int, proc: Path = PROC) -> Process | None:
     try:
         cgroup = (folder / "cgroup").read_text(errors="replace")
         fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()  # the name may hold anything
+        if fields[0] == "Z":  # its first thread has ended: cgroup v1 then says "/", and the others still hold memory
+            cgroup += "".join(path.read_text(errors="replace") for path in folder.glob("task/*/cgroup"))
         started, cpu = int(fields[_START_FIELD]), sum(int(field) for field in fields[_CPU_FIELDS])
     except (OSError, ValueError, IndexError):
         return None

@@ -47,6 +47,18 @@ def test_a_process_is_read_whatever_its_name_holds(tmp_path: Path, name: str) ->
     assert look(7, tmp_path) == Process(7, 1000, (A,), cpu=42)
 
 
+def test_a_process_whose_first_thread_has_ended_is_still_in_its_container(tmp_path: Path) -> None:
+    write(tmp_path, 7)
+    stat = tmp_path / "7" / "stat"
+    stat.write_text(stat.read_text().replace(") S", ") Z"))
+    for name, path in (("7", "/"), ("8", f"/docker/{A}")):
+        thread = tmp_path / "7" / "task" / name
+        thread.mkdir(parents=True)
+        (thread / "cgroup").write_text(f"4:memory:{path}\n")
+    (tmp_path / "7" / "cgroup").write_text("4:memory:/\n")
+    assert look(7, tmp_path) == Process(7, 1000, (A,), cpu=42)
+
+
 def test_a_process_that_has_ended_is_nobody(tmp_path: Path) -> None:
     assert look(7, tmp_path) is None
 
