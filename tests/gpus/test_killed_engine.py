@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +60,24 @@ LOG = logging.getLogger("killed-engine")
 LOG.addFilter(_as_text)
 
 
+class ClientUnderTest:
+    """Docker's client, which tells before each call to the engine that it is about to make it."""
+
+    def __init__(self, client: Any, before_call: Callable[[], None]) -> None:
+        self._client, self._before_call = client, before_call
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._client, name)
+        if not callable(value) or name == "create_host_config":  # which only puts values together
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._before_call()
+            return value(*args, **kwargs)
+
+        return call
+
+
 class SpawnerUnderTest(ClassSpawner):
     """The class's spawner, which kills the engine before one of its calls; without JupyterHub's database."""
 
@@ -68,27 +86,28 @@ class SpawnerUnderTest(ClassSpawner):
     kill_before = 0
     nested: NestedEngine
     killed: asyncio.Event
+    loop: asyncio.AbstractEventLoop
 
     @property
     def active(self) -> bool:
         return self.is_there
 
-    async def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def client(self) -> Any:
+        return ClientUnderTest(super().client, self.before_call)
+
+    def before_call(self) -> None:
+        """In the thread that is about to ask the engine."""
         self.calls += 1
         if self.calls == self.kill_before:
-            await asyncio.to_thread(self.nested.kill)
-            self.killed.set()
-        return await super().docker(method, *args, **kwargs)
+            self.nested.kill()
+            self.loop.call_soon_threadsafe(self.killed.set)
 
     def get_env(self) -> dict[str, str]:
         return dict(self.environment)
 
     def get_args(self) -> list[str]:
         return []
-
-    async def get_ip_and_port(self) -> tuple[str, int]:
-        await self.docker("inspect_container", self.object_id)
-        return "127.0.0.1", 8888
 
     async def _wait_for_port(self, address: str, port: int) -> None:
         return
@@ -117,6 +136,7 @@ class Day:
         self.spawner = SpawnerUnderTest(config=config, user=SimpleNamespace(name=USER, id=1, groups=[], settings={}))
         self.spawner.log = LOG
         self.spawner.nested, self.spawner.kill_before, self.spawner.killed = engine, kill_before, asyncio.Event()
+        self.spawner.loop = asyncio.get_running_loop()
         self.running = asyncio.ensure_future(self.broker.run(self))
 
     async def answers(self) -> None:

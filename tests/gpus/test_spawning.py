@@ -61,7 +61,6 @@ async def spawn(
     monkeypatch.setattr(brokers, "_current", QueueDouble())
     monkeypatch.setattr(ClassSpawner, "get_env", lambda self: dict(self.environment))
     monkeypatch.setattr(ClassSpawner, "get_args", lambda self: [])
-    monkeypatch.setattr(ClassSpawner, "get_ip_and_port", _nowhere)
     monkeypatch.setattr(ClassSpawner, "_wait_for_port", _at_once)
     config = Config()
     hub.configure_spawner(config, settings)
@@ -85,10 +84,6 @@ async def spawn(
             await spawner.remove_object()
     if made:
         made[0].executor.shutdown()
-
-
-async def _nowhere(self: ClassSpawner) -> tuple[str, int]:
-    return "127.0.0.1", 8888
 
 
 async def _at_once(self: ClassSpawner, address: str, port: int) -> None:
