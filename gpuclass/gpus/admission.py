@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpuclass.gpus.model import Request, Seat
+from gpuclass.gpus.seats import turn
 
 Choose = Callable[[Sequence[Request]], Sequence[tuple[Request, tuple[Seat, ...]]]]
 
@@ -107,7 +108,7 @@ def line_up(queue: Sequence[Request], choose: Choose | None) -> Line:
     plain = [(request, ()) for request in queue if not request.gpu]
     return Line(
         tuple(_merge(chosen, sorted(plain, key=lambda found: _rank(found[0])))),
-        tuple(sorted((request for request in wanting if request.user not in served), key=_rank)),
+        tuple(sorted((request for request in wanting if request.user not in served), key=turn)),
     )
 
 

@@ -40,6 +40,11 @@ def test_an_instructor_goes_before_students_who_asked_earlier() -> None:
     assert users(line_up([cpu("teacher", 9, priority=0), cpu("a", 1), cpu("b", 2)], nobody))[0] == ["teacher", "a", "b"]
 
 
+def test_the_place_that_is_shown_is_the_one_by_which_seats_are_given() -> None:
+    had = Request("had-more", gpu=True, order=1, gpu_seconds=3600)
+    assert users(line_up([had, gpu("first", 2), gpu("second", 3)], nobody))[1] == ["first", "second", "had-more"]
+
+
 def test_the_order_of_the_seats_choice_is_kept() -> None:
     queue = [gpu("first", 1), gpu("had-less", 2), cpu("third", 3)]
     line = line_up(queue, lambda wanting: [(wanting[1], (SEAT,)), (wanting[0], (SEAT,))])
