@@ -157,12 +157,12 @@ _ONE_LINE: dict[Why, tuple[str, str]] = {
     "start": ("차례를 기다리고 있어요: {place}, {time}.", "Waiting for your turn: {place}, {time}."),
     "seat": ("GPU 자리를 기다리고 있어요: {place}, {time}.", "Waiting for a GPU seat: {place}, {time}."),
     "unknown-devices": (
-        "쓸 수 있는 GPU가 보이지 않아 기다리고 있어요: {place}.",
-        "Waiting, as no GPU that works can be seen: {place}.",
+        "쓸 수 있는 GPU가 보이지 않아 기다리고 있어요.",
+        "Waiting, as no GPU that works can be seen.",
     ),
     "engine": (
-        "Docker가 응답하지 않아 기다리고 있어요: {place}.",
-        "Waiting, as Docker does not answer: {place}.",
+        "Docker가 응답하지 않아 기다리고 있어요.",
+        "Waiting, as Docker does not answer.",
     ),
 }
 

@@ -230,6 +230,9 @@ def test_nothing_is_cut_off_on_a_small_screen(browser: Browser, hub: QueueHub) -
     hub.queued("small", "unknown-devices", ahead=79, seconds=None)
     student.page.click(".choice-gpu")
     student.sees("unknown-devices")
+    assert student.reads("place") == "앞에 79명"
     width = student.page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360
     expect(student.page.locator("#cpu")).to_be_visible()
+    hub.queued("small", "unknown-devices", ahead=0, seconds=None)
+    expect(student.page.locator("#queue-place")).to_be_hidden()

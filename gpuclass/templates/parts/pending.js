@@ -68,7 +68,8 @@
     sessionStorage.setItem(FIRST, first);
     step(0);
     bar((QUEUE_SHARE * (first - now.ahead)) / (first + 1));
-    show(now.why, { place: place(now.ahead), left: ["start", "seat"].includes(now.why) ? left(seconds) : "" });
+    const moves = ["start", "seat"].includes(now.why); // else nobody is let in, and "you are next" would promise too much
+    show(now.why, { place: moves || now.ahead ? place(now.ahead) : "", left: moves ? left(seconds) : "" });
   }
 
   function starting(event) {
