@@ -514,11 +514,11 @@ async def test_a_queue_that_cannot_open_at_once_opens_later(
     world = make_world()
     look, calls = world.broker._books.look, []
 
-    async def fails_once() -> None:
+    async def fails_once(*, keep_s: float | None = None) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise OSError("disk full")
-        await look()
+        await look(keep_s=keep_s)
 
     monkeypatch.setattr(world.broker._books, "look", fails_once)
     await world.open()
