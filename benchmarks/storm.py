@@ -372,4 +372,7 @@ def shim(container: Container) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; what was started is stopped and removed.")
