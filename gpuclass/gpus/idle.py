@@ -151,6 +151,8 @@ async def _get(client: httpx.AsyncClient, url: str, token: str) -> list[Any] | N
         answer = httpx.Response(200, content=bytes(body)).json()
     except (httpx.HTTPError, TimeoutError, ValueError, RecursionError):
         return None
+    finally:
+        client.cookies.clear()  # whoever is given this server's address next must not be sent what it has set
     return answer if isinstance(answer, list) else None
 
 

@@ -142,6 +142,16 @@ async def test_an_answer_that_makes_no_sense_is_no_answer(kernels: object) -> No
         assert await idle.ask(client, "http://c/user/s001/", "t") is None
 
 
+async def test_what_a_server_sets_as_cookies_is_forgotten() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert "Cookie" not in request.headers
+        return httpx.Response(200, json=[], headers={"Set-Cookie": f"a={'x' * 9999}"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        assert await idle.ask(client, "http://10.89.0.7:8888/", "t") == []
+        assert not client.cookies
+
+
 CONTAINER = {
     "Config": {"Env": ["A=1", "JUPYTERHUB_API_TOKEN=abc==", "JUPYTERHUB_SERVICE_URL=http://0.0.0.0:8888/user/s001/"]},
     "NetworkSettings": {"Networks": {"gpc-camp": {"IPAddress": "10.89.0.7"}}},
