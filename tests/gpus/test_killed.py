@@ -57,7 +57,12 @@ class StepByStep(ClassSpawner):
         await step(f"after {method}")
         return result
     def get_args(self): return []
-    async def get_ip_and_port(self): return "127.0.0.1", 9
+    async def _run_container(self, container):
+        await step("before start")
+        found = await super()._run_container(container)
+        await step("after start")
+        return found
+    def get_network_ip(self, networks): return "127.0.0.1"
     async def _wait_for_port(self, address, port): pass
 
 
