@@ -17,21 +17,21 @@ import httpx
 
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
-from gpuclass.gpus import broker as brokers
-from gpuclass.gpus import metrics, pages
 from gpuclass.gpus.devices import read_snapshots
-from gpuclass.gpus.docker_engine import DockerEngine
-from gpuclass.gpus.hubapi import HubApi
 from gpuclass.gpus.ledger import put_aside_if_damaged
 from gpuclass.gpus.model import Inventory, Mode
-from gpuclass.gpus.notices import Board
-from gpuclass.gpus.reclaim import Reclaimer, Servers, inspector
-from gpuclass.gpus.usage import Usage, read_usage
 from gpuclass.login import authenticator_class
 from gpuclass.mounts import HOME
+from gpuclass.queue import broker as brokers
+from gpuclass.queue import metrics, pages
+from gpuclass.queue.docker_engine import DockerEngine
+from gpuclass.queue.hubapi import HubApi
 from gpuclass.secrets import token
 from gpuclass.settings import Settings
 from gpuclass.spawner import PORT, ClassSpawner, host_config
+from gpuclass.watch.notices import Board
+from gpuclass.watch.reclaim import Reclaimer, Servers, inspector
+from gpuclass.watch.usage import Usage, read_usage
 
 TEMPLATES = Path(__file__).parent / "templates"
 SPAWNS_AT_ONCE = 0  # no limit in the hub, which answers 429; the spawner takes them in turn

@@ -32,17 +32,18 @@ from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future
 from traitlets import Instance
 
-from gpuclass.gpus import broker as brokers
-from gpuclass.gpus import wiring, words
-from gpuclass.gpus.admission import Place, Why
-from gpuclass.gpus.broker import Applicant, Broker
+from gpuclass.gpus import wiring
 from gpuclass.gpus.labels import LEASE_LABEL, USER_LABEL, seat_labels
 from gpuclass.gpus.model import Lease, Mode
-from gpuclass.gpus.notices import Board
 from gpuclass.mounts import Mount, mounts
 from gpuclass.network import CLASS_LABEL
+from gpuclass.queue import broker as brokers
+from gpuclass.queue import words
+from gpuclass.queue.admission import Place, Why
+from gpuclass.queue.broker import Applicant, Broker
 from gpuclass.roster import Role
 from gpuclass.settings import Settings
+from gpuclass.watch.notices import Board
 
 PROGRESS_INTERVAL_S = 0.25
 ESTIMATE_STEP_S = 5

@@ -29,7 +29,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 from gpuclass import ROOT
 from gpuclass.accounts import Accounts
-from gpuclass.gpus.pages import template_vars
+from gpuclass.queue.pages import template_vars
 from gpuclass.login import authenticator_class
 from gpuclass import roles
 from gpuclass.secrets import token

@@ -10,7 +10,7 @@ from jupyterhub._data import DATA_FILES_PATH
 
 import gpuclass
 from gpuclass import reference
-from gpuclass.gpus import pages
+from gpuclass.queue import pages
 
 OURS = Path(gpuclass.__file__).parent / "templates"
 STOCK = Path(DATA_FILES_PATH) / "templates"

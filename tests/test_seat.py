@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from gpuclass import cgroup
-from gpuclass.gpus import notices, wiring
+from gpuclass.gpus import wiring
 from gpuclass.gpus.model import Device, Enforcement, Lease, Mode, Seat, State
-from gpuclass.gpus.notices import Board, Memory
 from gpuclass.kernel import interruptions, killed_since_last_start
 from gpuclass.noticeboard import KILLED, MESSAGE_LIMIT, NoticeBoard
 from gpuclass.seat import FRESH_S, WORDS, gpu_memory_used, read
+from gpuclass.watch import notices
+from gpuclass.watch.notices import Board, Memory
 
 GIB = 2**30
 SEAT = {

@@ -12,11 +12,11 @@ import requests
 from docker.errors import APIError
 from jupyterhub.spawner import SpawnException
 
-from gpuclass.gpus import broker as brokers
-from gpuclass.gpus.admission import Place, Why
-from gpuclass.gpus.books import Hands
-from gpuclass.gpus.broker import Applicant
 from gpuclass.gpus.model import Lease, State
+from gpuclass.queue import broker as brokers
+from gpuclass.queue.admission import Place, Why
+from gpuclass.queue.books import Hands
+from gpuclass.queue.broker import Applicant
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner, environment, host_config
 from tests.conftest import MakeSettings

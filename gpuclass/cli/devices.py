@@ -76,9 +76,9 @@ def _gather(settings: Settings | None) -> Overview:
     from gpuclass.gpus.model import LOCAL, Mode
     from gpuclass.gpus.overview import overview
     from gpuclass.gpus.seats import seats_of
-    from gpuclass.gpus.usage import read_usage
     from gpuclass.gpus.wiring import HOOK, capability_of, mps_problems, toolkit_problem
     from gpuclass.settings import GpuSection
+    from gpuclass.watch.usage import read_usage
 
     now = time.time()
     gpu = settings.gpu if settings else GpuSection()  # type: ignore[call-arg]  # every key has a default

@@ -75,8 +75,8 @@ def watch() -> None:
     import signal
     import threading
 
-    from gpuclass.gpus.watch import run
     from gpuclass.settings import load
+    from gpuclass.watch.service import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()

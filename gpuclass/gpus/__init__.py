@@ -1,6 +1,6 @@
-"""GPU seats: what exists, who holds which, and in which order people get in.
+"""GPU seats: what exists, who may have which, and who holds what.
 
-One way through: ``devices`` (NVML → what exists) → ``seats`` (pure: which seat for whom) → ``ledger`` (who holds what)
-→ ``broker`` (the one queue, inside the hub) → ``wiring`` (the request to Docker). Beside it ``watch``, a process of its
-own on the machine with the GPUs, looks at their health and holds the memory limits.
+``devices`` (NVML → what exists) → ``seats`` (pure: which seat for whom) → ``ledger`` (who holds what) → ``wiring`` (the
+request to Docker). ``reconcile`` (pure) joins the ledger with the engine's containers. Who waits and who gets in is
+``gpuclass.queue``; what happens on the GPUs meanwhile is ``gpuclass.watch``.
 """

@@ -11,9 +11,9 @@ from gpuclass.gpus.guarantees import GUARANTEES
 from gpuclass.gpus.labels import SeatLabels
 from gpuclass.gpus.model import Inventory, Lease, Mode, Request, Seat, State
 from gpuclass.gpus.seats import free, seats_of, unmatched
-from gpuclass.gpus.usage import SeatUse, Usage
 from gpuclass.gpus.wiring import ENFORCEMENT
 from gpuclass.settings import GpuSection
+from gpuclass.watch.usage import SeatUse, Usage
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import Spawner, SpawnException
 from gpuclass import ROOT
-from gpuclass.gpus import pages, words
+from gpuclass.queue import pages, words
 from gpuclass.settings import load
 
 settings = load()

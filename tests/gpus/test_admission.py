@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpuclass.gpus.admission import Line, Pace, Place, Releases, Why, line_up, places
 from gpuclass.gpus.model import Request, Seat
+from gpuclass.queue.admission import Line, Pace, Place, Releases, Why, line_up, places
 
 GIB = 2**30
 SEAT = Seat("local", "GPU-0", 0, 8 * GIB)

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from gpuclass.gpus import broker as brokers
-from gpuclass.gpus.admission import Place, Why
-from gpuclass.gpus.broker import Applicant, Broker
 from gpuclass.gpus.labels import USER_LABEL, seat_labels
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, State
 from gpuclass.network import CLASS_LABEL
+from gpuclass.queue import broker as brokers
+from gpuclass.queue.admission import Place, Why
+from gpuclass.queue.broker import Applicant, Broker
 from gpuclass.settings import Settings
 from tests.conftest import MakeSettings
 from tests.gpus.world import EngineDouble

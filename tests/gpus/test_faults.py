@@ -23,10 +23,10 @@ import requests
 from docker.errors import APIError
 from jupyterhub.utils import maybe_future
 
-from gpuclass.gpus import broker as brokers
-from gpuclass.gpus.broker import Broker
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Device, Inventory, State
+from gpuclass.queue import broker as brokers
+from gpuclass.queue.broker import Broker
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings

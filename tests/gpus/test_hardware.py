@@ -14,12 +14,12 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from gpuclass import images
-from gpuclass.gpus import holders
 from gpuclass.gpus.devices import Gpus, ask_in_child, driver_advice
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, Seat, State
 from gpuclass.gpus.wiring import capability_of, request
 from gpuclass.settings import Settings
 from gpuclass.spawner import environment, host_config
+from gpuclass.watch import holders
 
 pytestmark = [pytest.mark.gpu, pytest.mark.images, pytest.mark.docker]
 

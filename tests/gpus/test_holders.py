@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.gpus.holders import Process, container_ids, look, send
+from gpuclass.watch.holders import Process, container_ids, look, send
 
 A, B = "a" * 64, "b" * 64
 

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from gpuclass.gpus import idle
-from gpuclass.gpus.idle import Kernel, Verdict, decide, idle_since, way_in
 from gpuclass.gpus.model import Lease, State
-from gpuclass.gpus.usage import SeatUse, Usage
 from gpuclass.settings import Settings
+from gpuclass.watch import idle
+from gpuclass.watch.idle import Kernel, Verdict, decide, idle_since, way_in
+from gpuclass.watch.usage import SeatUse, Usage
 from tests.conftest import MakeSettings
 
 LEASE = Lease(1, "s001", State.ACTIVE, gpu=True, container="c1", granted_at=1000.0)

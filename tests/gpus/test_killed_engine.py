@@ -21,14 +21,14 @@ from jupyterhub.utils import maybe_future
 from traitlets.config import Config
 
 from gpuclass import hub
-from gpuclass.gpus import broker as brokers
 from gpuclass.gpus import wiring
-from gpuclass.gpus.broker import Broker
-from gpuclass.gpus.docker_engine import DockerEngine
 from gpuclass.gpus.labels import DEVICE_LABEL
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Device, Inventory, State
 from gpuclass.gpus.wiring import specified
+from gpuclass.queue import broker as brokers
+from gpuclass.queue.broker import Broker
+from gpuclass.queue.docker_engine import DockerEngine
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuclass.gpus.limits import LONGEST_LOOK_S, SCARCE_GRACE_S, SETTLE_S, Standing, Step, judge, to_restart
+from gpuclass.watch.limits import LONGEST_LOOK_S, SCARCE_GRACE_S, SETTLE_S, Standing, Step, judge, to_restart
 
 OVER_S = 20.0
 LIMIT = 100

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from gpuclass.gpus import metrics
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import LOCAL, Device, Inventory, Seat
-from gpuclass.gpus.usage import DeviceUse, SeatUse, Usage
+from gpuclass.queue import metrics
+from gpuclass.watch.usage import DeviceUse, SeatUse, Usage
 
 GIB = 2**30
 SEATS = tuple(Seat(LOCAL, "GPU-a", slot, 4 * GIB) for slot in range(4))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.gpus import notices
-from gpuclass.gpus.notices import Board, LoginError, Memory, Notice
 from gpuclass.settings import Settings
+from gpuclass.watch import notices
+from gpuclass.watch.notices import Board, LoginError, Memory, Notice
 
 GIB = 2**30
 NOTICE = Notice("over-1", 1000.0, "warning", "많아요", "too much", until=1020.0)

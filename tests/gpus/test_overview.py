@@ -16,8 +16,8 @@ from gpuclass.gpus.labels import SeatLabels
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, Request, Seat, State
 from gpuclass.gpus.overview import Overview, SeatRow, overview
-from gpuclass.gpus.usage import DeviceUse, SeatUse, Usage, write_usage
 from gpuclass.settings import GpuSection, Settings
+from gpuclass.watch.usage import DeviceUse, SeatUse, Usage, write_usage
 from tests.conftest import MakeSettings
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble
 

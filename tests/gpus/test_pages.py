@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gpuclass.errors import UsageError
-from gpuclass.gpus import pages
 from gpuclass.gpus.model import State
+from gpuclass.queue import pages
 from gpuclass.settings import Settings
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Route, ViewportSize, expect, sync_playwright
 
 from gpuclass import proxy
-from gpuclass.gpus import words
+from gpuclass.queue import words
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, QUIET, TABLET
 from tests.gpus.browsing import PATIENCE_MS, Student, log_in
 from tests.gpus.queue_hub import QueueHub

@@ -14,14 +14,14 @@ import httpx
 import pytest
 from docker.errors import NotFound
 
-from gpuclass.gpus import notices
-from gpuclass.gpus.hubapi import HubApi, HubRefusedError
-from gpuclass.gpus.idle import Kernel
 from gpuclass.gpus.model import Lease, Seat, State
-from gpuclass.gpus.notices import Board
-from gpuclass.gpus.reclaim import Reclaimer, Servers
-from gpuclass.gpus.usage import SeatUse, Usage, write_usage
+from gpuclass.queue.hubapi import HubApi, HubRefusedError
 from gpuclass.settings import Settings
+from gpuclass.watch import notices
+from gpuclass.watch.idle import Kernel
+from gpuclass.watch.notices import Board
+from gpuclass.watch.reclaim import Reclaimer, Servers
+from gpuclass.watch.usage import SeatUse, Usage, write_usage
 from tests.conftest import MakeSettings
 from tests.gpus.test_idle import CONTAINER
 

@@ -12,12 +12,12 @@ from jupyterhub.spawner import SpawnException
 from traitlets.config import Config
 
 from gpuclass import hub
-from gpuclass.gpus import broker as brokers
 from gpuclass.gpus import wiring
-from gpuclass.gpus.books import Hands
 from gpuclass.gpus.labels import SeatLabels
 from gpuclass.gpus.model import Device, Lease, Mode, Seat, State
 from gpuclass.gpus.wiring import specified
+from gpuclass.queue import broker as brokers
+from gpuclass.queue.books import Hands
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings

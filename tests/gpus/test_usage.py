@@ -4,9 +4,9 @@ import pytest
 
 from gpuclass.gpus.labels import SeatLabels, seat_labels
 from gpuclass.gpus.model import Lease, Mode, Seat, State
-from gpuclass.gpus.usage import DeviceUse, SeatUse, Usage, path_of, read_usage, write_usage
 from gpuclass.network import CLASS_LABEL
 from gpuclass.settings import Settings
+from gpuclass.watch.usage import DeviceUse, SeatUse, Usage, path_of, read_usage, write_usage
 
 USAGE = Usage(
     "local",

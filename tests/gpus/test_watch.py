@@ -12,15 +12,15 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from gpuclass.gpus import notices
-from gpuclass.gpus.alarm import EXIT_HUNG, Alarm
 from gpuclass.gpus.devices import Gpus, read_snapshots
-from gpuclass.gpus.holders import Process
-from gpuclass.gpus.notices import Notice
-from gpuclass.gpus.seated import RETRY_S, Seated
-from gpuclass.gpus.usage import SeatUse, Usage, read_usage
-from gpuclass.gpus.watch import GONE_S, STRANGE_LOOKS, Watch
 from gpuclass.settings import Settings
+from gpuclass.watch import notices
+from gpuclass.watch.alarm import EXIT_HUNG, Alarm
+from gpuclass.watch.holders import Process
+from gpuclass.watch.notices import Notice
+from gpuclass.watch.seated import RETRY_S, Seated
+from gpuclass.watch.service import GONE_S, STRANGE_LOOKS, Watch
+from gpuclass.watch.usage import SeatUse, Usage, read_usage
 from tests.conftest import MakeSettings
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble
 
@@ -319,9 +319,9 @@ def test_a_full_disk_keeps_no_seat_from_being_held(machine: MachineDouble, monke
         raise OSError(28, "No space left on device")
 
     for module in (
-        "gpuclass.gpus.watch.write_snapshot",
-        "gpuclass.gpus.watch.write_usage",
-        "gpuclass.gpus.notices.put",
+        "gpuclass.watch.service.write_snapshot",
+        "gpuclass.watch.service.write_usage",
+        "gpuclass.watch.notices.put",
     ):
         monkeypatch.setattr(module, full)
     holds(machine, {11: 12 * GIB})

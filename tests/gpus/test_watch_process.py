@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.gpus.alarm import EXIT_HUNG
 from gpuclass.gpus.devices import read_snapshots
 from gpuclass.settings import Settings
+from gpuclass.watch.alarm import EXIT_HUNG
 from tests.conftest import MakeSettings
 from tests.gpus.nvml import NvmlDouble, UnitDouble
 
 WATCH = """
 import logging, threading
-from gpuclass.gpus import watch
+from gpuclass.watch import service as watch
 from gpuclass.settings import load
 
 logging.basicConfig()

@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from gpuclass.gpus import words
+from gpuclass.queue import words
 
 KEYS = sorted(words.words("ko"))
 

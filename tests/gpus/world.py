@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpuclass.gpus.docker_engine import EngineSilentError
 from gpuclass.gpus.model import LOCAL
 from gpuclass.gpus.reconcile import Holder, holder
+from gpuclass.queue.docker_engine import EngineSilentError
 
 
 @dataclass

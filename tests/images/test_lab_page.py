@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from gpuclass.gpus import notices
-from gpuclass.gpus.notices import Board, Memory
 from gpuclass.seat import GIB
 from gpuclass.trial import USER
+from gpuclass.watch import notices
+from gpuclass.watch.notices import Board, Memory
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, PICTURES, QUIET, SLOW_MS, TABLET
 from tests.images.conftest import StartServer
 from tests.test_seat import environment

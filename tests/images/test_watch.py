@@ -18,18 +18,18 @@ import pytest
 import websockets
 
 from gpuclass.engine import docker_group_gid
-from gpuclass.gpus import idle, notices
-from gpuclass.gpus.holders import look
 from gpuclass.gpus.labels import seat_labels
 from gpuclass.gpus.model import Lease, Mode, Seat, State
-from gpuclass.gpus.notices import INSIDE, Board, Notice
-from gpuclass.gpus.usage import SeatUse, read_usage
 from gpuclass.network import CLASS_LABEL
 from gpuclass.processes import environment, processes, wrapped
 from gpuclass.rehearsal import Kernel
 from gpuclass.settings import SERVICE_UID, Settings, load
 from gpuclass.trial import USER, Server, serve
 from gpuclass.trial import processes as processes_of
+from gpuclass.watch import idle, notices
+from gpuclass.watch.holders import look
+from gpuclass.watch.notices import INSIDE, Board, Notice
+from gpuclass.watch.usage import SeatUse, read_usage
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble, build_library
 
 pytestmark = [pytest.mark.images, pytest.mark.skipif(os.geteuid() != 0, reason="runs the watch as the service user")]

@@ -1,4 +1,4 @@
-// Places and times in words; the same as in gpuclass/gpus/words.py, which a test compares.
+// Places and times in words; the same as in gpuclass/queue/words.py, which a test compares.
 const said = {{ words | tojson }};
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 function duration(seconds) {

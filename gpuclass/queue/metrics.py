@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Inventory, Lease, Seat, State
-from gpuclass.gpus.usage import Usage
+from gpuclass.watch.usage import Usage
 
 WAIT_BUCKETS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 LEASE_BUCKETS_S = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gpuclass.errors import UsageError
-from gpuclass.gpus import words
 from gpuclass.gpus.model import State
+from gpuclass.queue import words
 from gpuclass.settings import Settings
 
 _PARTS = Environment(

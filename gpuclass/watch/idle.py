@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from gpuclass.gpus.model import Lease
-from gpuclass.gpus.usage import Usage
 from gpuclass.settings import Settings
+from gpuclass.watch.usage import Usage
 
 WARN_S = 300.0  # from the warning until the seat is taken
 ANSWER_LIMIT = 2**20  # bytes; the server that answers is the student's

@@ -2,7 +2,7 @@
 
 Everybody who wants a server waits here for their turn to start and, if they asked for one, for a GPU seat. The ledger
 remembers both, so that a started-again hub goes on where the last one was killed. A seat is given by `Broker.turn`; it
-comes back in `gpuclass.gpus.books` and nowhere else.
+comes back in `gpuclass.queue.books` and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gpuclass.gpus.admission import Free, Line, Pace, Place, Releases, Why, line_up, places
-from gpuclass.gpus.books import Books, Hands
-from gpuclass.gpus.docker_engine import Engine
 from gpuclass.gpus.ledger import Ledger, SeatTakenError
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, Request, Seat, State
 from gpuclass.gpus.seats import choose, free, may_use_reserved, seats_of, size_for
+from gpuclass.queue.admission import Free, Line, Pace, Place, Releases, Why, line_up, places
+from gpuclass.queue.books import Books, Hands
+from gpuclass.queue.docker_engine import Engine
 from gpuclass.roster import Role
 from gpuclass.settings import Settings
 

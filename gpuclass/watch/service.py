@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Protocol
 
 from gpuclass.errors import PlainError, UsageError
-from gpuclass.gpus import holders, notices
-from gpuclass.gpus.alarm import Alarm
 from gpuclass.gpus.devices import GpuProcess, Gpus, Load, faults_file, write_snapshot
-from gpuclass.gpus.holders import Process
 from gpuclass.gpus.labels import SeatLabels
-from gpuclass.gpus.limits import SCARCE, Standing, Step, judge, patience, to_restart
 from gpuclass.gpus.model import LOCAL, Inventory, Mode
-from gpuclass.gpus.notices import Board, Memory, Notice
-from gpuclass.gpus.seated import Seated, running
-from gpuclass.gpus.usage import DeviceUse, SeatUse, Usage, read_usage, write_usage
 from gpuclass.settings import Settings
+from gpuclass.watch import holders, notices
+from gpuclass.watch.alarm import Alarm
+from gpuclass.watch.holders import Process
+from gpuclass.watch.limits import SCARCE, Standing, Step, judge, patience, to_restart
+from gpuclass.watch.notices import Board, Memory, Notice
+from gpuclass.watch.seated import Seated, running
+from gpuclass.watch.usage import DeviceUse, SeatUse, Usage, read_usage, write_usage
 
 INTERVAL_S = 2.0
 HANG_S = 45.0  # a driver that wakes its GPUs takes seconds; what others read is called old after 30 s

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from gpuclass.gpus.usage import WORDS
 from gpuclass.units import size
+from gpuclass.watch.usage import WORDS
 
 SCARCE = size("512M")  # so little free memory on the device that a neighbour's next tensor may fail
 SCARCE_GRACE_S = 5.0  # then nobody is given longer than this: time to read the warning, not to finish an epoch

@@ -15,12 +15,12 @@ from docker.errors import DockerException
 
 from gpuclass.engine import SOCKET
 from gpuclass.errors import PlainError
-from gpuclass.gpus import notices
-from gpuclass.gpus.idle import WARN_S, Kernel, KernelsOf, Verdict, ask, decide, idle_since, lesson_ended, way_in
 from gpuclass.gpus.model import Lease, State
-from gpuclass.gpus.notices import Board
-from gpuclass.gpus.usage import read_usage
 from gpuclass.settings import Settings
+from gpuclass.watch import notices
+from gpuclass.watch.idle import WARN_S, Kernel, KernelsOf, Verdict, ask, decide, idle_since, lesson_ended, way_in
+from gpuclass.watch.notices import Board
+from gpuclass.watch.usage import read_usage
 
 LOOK_S = 30.0
 INSPECT_TIMEOUT_S = 5

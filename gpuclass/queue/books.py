@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from gpuclass.gpus.docker_engine import Engine, EngineSilentError
 from gpuclass.gpus.ledger import Ledger, SeatTakenError
 from gpuclass.gpus.model import Lease, Seat, State
 from gpuclass.gpus.reconcile import Act, Action, Holder, join, others
+from gpuclass.queue.docker_engine import Engine, EngineSilentError
 from gpuclass.settings import Settings
 
 GRACE_S = 15.0  # a container that the hub has no server for is left so long: the hub may be about to find it
