@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from gpuclass.gpus.ledger import Ledger, SeatTakenError
+from gpuclass.gpus.ledger import LeaseStateError, Ledger, LedgerError, SeatTakenError
 from gpuclass.gpus.model import Lease, Seat, State
 from gpuclass.gpus.reconcile import Act, Action, Holder, join, others
 from gpuclass.queue.docker_engine import Engine, EngineSilentError
 from gpuclass.settings import Settings
 
 GRACE_S = 15.0  # a container that the hub has no server for is left so long: the hub may be about to find it
+
+
+@contextmanager
+def unwritten(log: logging.Logger, what: str) -> Iterator[None]:
+    """Go on though the ledger cannot be written, as on a full disk: the next look at the engine makes up for it.
+
+    Args:
+        log: for the operator.
+        what: what the ledger does not know now.
+    """
+    try:
+        yield
+    except LedgerError as error:
+        log.error("%s could not be written down; this is made up for later. %s", what, error)  # noqa: TRY400  # the text says it
 
 
 class Server(Protocol):
@@ -122,9 +136,12 @@ class Books:
             )
             for action in actions:
                 try:
-                    await self._do(action)
+                    with unwritten(self._log, action.why or action.act):
+                        await self._do(action)
                 except SeatTakenError as error:
                     self._alarm(f"{action.why}: {error}")
+                except LeaseStateError as error:  # it moved on while the engine was asked; the next look sees it anew
+                    self._log.info("%s: %s", action.why, error)
             self._alarms &= {action.why for action in actions}
             if self.engine_answers:
                 self.others = tuple(others(self._ledger.live(), holders, self._settings.class_.name))
@@ -219,7 +236,8 @@ class Books:
                 if now - since >= GRACE_S:
                     lease = self._ledger.lease_of(holder.user)
                     if lease and lease.container == holder.container:
-                        self._ledger.releasing(lease.id)
+                        with unwritten(self._log, f"The end of {holder.user}'s server"):
+                            self._ledger.releasing(lease.id)
                     await self._remove(holder, "runs, and the hub has no server for it")
         self._unanswered = found
 

@@ -21,7 +21,7 @@ from gpuclass.gpus.ledger import Ledger, SeatTakenError
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, Request, Seat, State
 from gpuclass.gpus.seats import choose, free, may_use_reserved, seats_of, size_for
 from gpuclass.queue.admission import Free, Line, Pace, Place, Releases, Why, line_up, places
-from gpuclass.queue.books import Books, Hands
+from gpuclass.queue.books import Books, Hands, unwritten
 from gpuclass.queue.docker_engine import Engine
 from gpuclass.roster import Role
 from gpuclass.settings import Settings
@@ -169,11 +169,12 @@ class Broker:
             self.hands.keeps_place.add(user)
 
     def stopping(self, user: str) -> None:
-        """The hub begins to stop the container."""
+        """The hub begins to stop the container. Never fails: a container is stopped, whatever can be written."""
         self.hands.stopping.add(user)
-        lease = self.ledger.lease_of(user)
-        if lease and lease.state in (State.ACTIVE, State.LOST):
-            self.ledger.releasing(lease.id)
+        with unwritten(self._log, f"That the server of {user} is being stopped"):
+            lease = self.ledger.lease_of(user)
+            if lease and lease.state in (State.ACTIVE, State.LOST):
+                self.ledger.releasing(lease.id)
 
     def stopped(self, user: str) -> None:
         """The hub has stopped the container, or tried to."""
@@ -188,13 +189,16 @@ class Broker:
         """
         self._end_start(user)
         if user in self.hands.asked - self.hands.keeps_place:
-            self.ledger.withdraw(user)
+            with unwritten(self._log, f"That {user} has left the queue"):
+                self.ledger.withdraw(user)
         self.look_soon()
 
     def waits_only(self, user: str) -> bool:
-        """Whether this person has a place in the queue and nothing else."""
-        lease = self.ledger.lease_of(user)
-        return lease is not None and lease.state is State.QUEUED
+        """Whether this person has a place in the queue and nothing else; False when nobody can say."""
+        with unwritten(self._log, f"The stop of {user}'s server"):
+            lease = self.ledger.lease_of(user)
+            return lease is not None and lease.state is State.QUEUED
+        return False
 
     def device_of(self, lease: Lease) -> tuple[Device | None, int]:
         """The device of a lease as it was seen last, and how many seats it has; None where it is not seen."""

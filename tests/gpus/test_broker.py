@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from gpuclass.gpus.labels import USER_LABEL, seat_labels
-from gpuclass.gpus.ledger import Ledger
+from gpuclass.gpus.ledger import Ledger, LedgerError
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, State
 from gpuclass.network import CLASS_LABEL
 from gpuclass.queue import broker as brokers
@@ -523,3 +524,77 @@ async def test_a_queue_that_cannot_open_at_once_opens_later(
     monkeypatch.setattr(world.broker._books, "look", fails_once)
     await world.open()
     assert "disk full" in caplog.text
+
+
+@contextmanager
+def full_disk(ledger: Ledger) -> Iterator[None]:
+    """The ledger can be read and not written."""
+
+    def refuse() -> None:
+        raise LedgerError("The disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "_transaction", refuse)
+        yield
+
+
+async def test_with_a_full_disk_servers_stop_and_their_seats_come_back_later(
+    make_world: Callable[..., World], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = await make_world().open()
+    world.run(await world.ask("s001"))
+    waiting = world.ask("s002")
+    await until(lambda: world.state("s002") is State.QUEUED)
+    with full_disk(world.ledger):
+        world.stop("s001")
+    assert "The disk is full" in caplog.text
+    await until(lambda: world.state("s001") is State.LOST)
+    clock.now += world.settings.gpu.wait + 1
+    assert (await asyncio.wait_for(waiting, 5)).device == "GPU-0"
+
+
+async def test_with_a_full_disk_whoever_cancels_has_left_the_queue_later(
+    make_world: Callable[..., World], clock: Clock
+) -> None:
+    world = await make_world().open()
+    world.run(await world.ask("s001"))
+    waiting = world.ask("s002")
+    await until(lambda: world.state("s002") is State.QUEUED)
+    waiting.cancel()
+    await settle()
+    with full_disk(world.ledger):
+        world.over("s002")
+    clock.now += world.settings.gpu.wait + 1
+    await until(lambda: world.state("s002") is None)
+
+
+async def test_one_lease_that_cannot_be_written_does_not_keep_the_others(
+    make_world: Callable[..., World], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await make_world(gpus=3).open()
+    leases = [await world.ask(user) for user in ("s001", "s002", "s003")]
+    for lease in leases:
+        world.run(lease)
+    lose = world.ledger.lose
+
+    def refuse_one(lease_id: int, why: str) -> Lease:
+        if lease_id == leases[0].id:
+            raise LedgerError("held by another process for seconds")
+        return lose(lease_id, why)
+
+    monkeypatch.setattr(world.ledger, "lose", refuse_one)
+    world.engine.containers.clear()
+    await until(lambda: world.state("s003") is State.LOST)
+    assert [world.state(lease.user) for lease in leases] == [State.ACTIVE, State.LOST, State.LOST]
+
+
+async def test_a_container_without_a_server_is_removed_though_the_disk_is_full(
+    make_world: Callable[..., World], clock: Clock
+) -> None:
+    world = await make_world().open()
+    world.run(await world.ask("s001"))
+    world.servers.clear()
+    await asyncio.sleep(0.1)
+    clock.now += 20
+    with full_disk(world.ledger):
+        await until(lambda: not world.engine.containers)
