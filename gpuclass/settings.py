@@ -296,7 +296,8 @@ class GpuSection(Section):
         "30m",
         validate_default=True,
         description="Outside lessons a seat that was idle so long is given back; its holder is warned five minutes "
-        "before. During a lesson, and where `class.lessons` is empty, never.",
+        "before. A server that says it is busy is believed for four times as long after its last work on the GPU. "
+        "During a lesson, and where `class.lessons` is empty, never.",
     )
     wait: Duration = Field(
         "3m",

@@ -1,7 +1,8 @@
 """When a seat is idle, and when it is given back: outside lessons only, and never without a warning.
 
 A seat is idle while all kernels of its server are idle and no process of it computes. A running training whose browser
-is closed is neither: its kernel is busy, or its process on the GPU is. Whatever cannot be asked counts as not idle.
+is closed is neither: its kernel is busy, or its process on the GPU is. Whatever cannot be asked counts as not idle, for
+as long as `WORD_COUNTS` says; then only what the host itself measures on the GPU counts.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ import httpx
 
 from gpuclass.gpus.model import Lease
 from gpuclass.settings import Settings
-from gpuclass.watch.usage import Usage
+from gpuclass.watch.usage import SeatUse, Usage
 
 WARN_S = 300.0  # from the warning until the seat is taken
+WORD_COUNTS = 4
+"""So many times ``[gpu] idle`` a server is believed that its kernels are busy though nothing is seen on the GPU.
+
+A cell at `input()`, one that sleeps, or a server that lies or hangs would hold a seat for ever otherwise. With the
+usual 30 minutes that is two hours: longer than data are got ready on the CPU before a training, shorter than a night.
+"""
 ANSWER_LIMIT = 2**20  # bytes; the server that answers is the student's
 ASK_TIMEOUT_S = 5.0  # for the whole answer: one byte every few seconds must not keep the others' seats unlooked at
 _AT_REST = frozenset({"idle", "dead"})
@@ -89,6 +96,19 @@ def decide(since: float | None, *, warned_at: float | None, settings: Settings, 
     if warned_at is None or now - warned_at < WARN_S or now - since < settings.gpu.idle:
         return Verdict.WARN
     return Verdict.RECLAIM
+
+
+def unheard_since(seat: SeatUse, lease: Lease, settings: Settings, now: float) -> float | None:
+    """Since when nothing was seen on the GPU, once that is so long that the server's word counts no more; else None.
+
+    Args:
+        seat: what the watch saw last.
+        lease: whose seat.
+        settings: the class.
+        now: the moment.
+    """
+    since = max(seat.busy_at, lease.granted_at, lesson_ended(settings, now))
+    return since if now - since > WORD_COUNTS * settings.gpu.idle else None
 
 
 async def ask(client: httpx.AsyncClient, server_url: str, token: str) -> list[Kernel] | None:

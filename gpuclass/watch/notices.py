@@ -207,9 +207,9 @@ def idle(now: float, *, seconds: float, mark: str) -> Notice:
         f"idle-{mark}",
         now,
         "warning",
-        f"GPU 자리를 계속 쓰려면 아무 셀이나 실행하세요. 오래 쓰지 않아서 {minutes}분 뒤에 서버를 끄고 자리를 "
+        f"GPU 자리를 계속 쓰려면 GPU를 쓰는 셀을 실행하세요. 오래 쓰지 않아서 {minutes}분 뒤에 서버를 끄고 자리를 "
         "돌려받아요. 파일은 그대로 남아요.",
-        f"Run any cell to keep your GPU seat. It has been idle for long: in {minutes} min your server is stopped and "
-        "the seat given back. Your files stay as they are.",
+        f"Run a cell that uses the GPU to keep your seat. It has been idle for long: in {minutes} min your server is "
+        "stopped and the seat given back. Your files stay as they are.",
         until=now + seconds,
     )

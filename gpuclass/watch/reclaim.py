@@ -18,7 +18,18 @@ from gpuclass.errors import PlainError
 from gpuclass.gpus.model import Lease, State
 from gpuclass.settings import Settings
 from gpuclass.watch import notices
-from gpuclass.watch.idle import WARN_S, Kernel, KernelsOf, Verdict, ask, decide, idle_since, lesson_ended, way_in
+from gpuclass.watch.idle import (
+    WARN_S,
+    Kernel,
+    KernelsOf,
+    Verdict,
+    ask,
+    decide,
+    idle_since,
+    lesson_ended,
+    unheard_since,
+    way_in,
+)
 from gpuclass.watch.notices import Board
 from gpuclass.watch.usage import read_usage
 
@@ -161,6 +172,8 @@ class Reclaimer:
         quiet = now - max(seat.busy_at, lease.granted_at, lesson_ended(self._settings, now))
         if quiet < self._settings.gpu.idle - WARN_S:
             return None
+        if since := unheard_since(seat, lease, self._settings, now):
+            return since
         async with self._asking:
             return await idle_since(self._kernels_of, usage, lease, now)
 

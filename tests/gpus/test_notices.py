@@ -121,7 +121,7 @@ LAB_SHOWS = 140  # characters; the rest is behind a button
             "Make batch or model",
         ),
         (notices.fault(1000, device="GPU-1"), "껐다 켜면", "stop and start"),
-        (notices.idle(1000, seconds=300, mark="1"), "아무 셀이나 실행", "Run any cell"),
+        (notices.idle(1000, seconds=300, mark="1"), "GPU를 쓰는 셀을 실행", "Run a cell that uses the GPU"),
     ],
     ids=lambda value: value.id if isinstance(value, Notice) else "",
 )

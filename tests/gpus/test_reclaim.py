@@ -98,8 +98,8 @@ async def test_running_a_cell_after_the_warning_keeps_the_seat(hub: HubDouble) -
 
 async def test_a_training_in_a_closed_browser_keeps_the_seat(hub: HubDouble) -> None:
     hub.kernels = [Kernel(True, moment("09:30"))]
-    assert not await hub.at("15:00")
-    assert not await hub.at("15:10")
+    assert not await hub.at("15:00", busy_at="13:01")
+    assert not await hub.at("18:00", busy_at="17:00")
     assert hub.stopped == []
 
 
@@ -128,7 +128,26 @@ async def test_without_a_fresh_look_of_the_watch_nobody_loses_a_seat(hub: HubDou
 
 async def test_a_server_that_does_not_answer_keeps_its_seat(hub: HubDouble) -> None:
     hub.kernels = None
-    assert not await hub.at("15:00")
+    assert not await hub.at("13:50")
+
+
+@pytest.mark.parametrize("kernels", [[Kernel(True, moment("09:30"))], None], ids=["says busy", "says nothing"])
+async def test_a_server_is_not_believed_for_ever(hub: HubDouble, kernels: Sequence[Kernel] | None) -> None:
+    hub.kernels = kernels
+    assert not await hub.at("14:00")  # two hours after the lesson: four times 30 minutes
+    assert await hub.at("14:01")
+    assert await hub.at("14:05")
+    assert hub.stopped == []
+    await hub.at("14:06")
+    assert hub.stopped == ["s001"]
+
+
+async def test_a_server_that_is_not_believed_any_more_keeps_its_seat_by_working_on_the_gpu(hub: HubDouble) -> None:
+    hub.kernels = [Kernel(True, moment("09:30"))]
+    assert await hub.at("14:01")
+    assert not await hub.at("14:06", busy_at="14:05")
+    assert not await hub.at("16:05", busy_at="14:05")
+    assert hub.stopped == []
 
 
 async def test_after_a_restart_of_the_hub_the_warning_is_repeated(hub: HubDouble) -> None:
