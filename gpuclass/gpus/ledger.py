@@ -89,6 +89,8 @@ _seats = Table(
 )
 Index("one_live_lease_a_user", _leases.c.user, unique=True, sqlite_where=text("state != 'ended'"))
 Index("one_holder_a_seat", _seats.c.engine, _seats.c.device, _seats.c.slot, unique=True, sqlite_where=text("held = 1"))
+# A start that was cancelled before there was a container gave nobody anything, however often it is pressed.
+_HAD_A_GPU = _leases.c.gpu & (_leases.c.granted_at > 0) & (_leases.c.container != "")
 
 
 class LedgerError(PlainError):
@@ -366,13 +368,14 @@ class Ledger:
             return _select(connection, _LIVE)
 
     def usage(self, since: float = 0.0, until: float | None = None) -> list[UsageRow]:
-        """What everybody had of the GPUs between two moments, most first. Seats that are held count until now."""
+        """What everybody had of the GPUs between two moments, most first. Seats that are held count until now.
+
+        Starts that were cancelled before there was a container do not count.
+        """
         now = self.now()
         until = math.inf if until is None else until
         with self._reading() as connection:
-            rows = connection.execute(
-                select(_leases).where(_leases.c.gpu, _leases.c.granted_at > 0, _leases.c.granted_at < until)
-            ).all()
+            rows = connection.execute(select(_leases).where(_HAD_A_GPU, _leases.c.granted_at < until)).all()
         found: dict[str, list[Row[Any]]] = defaultdict(list)
         for row in rows:
             if (row.ended_at or now) > since:
@@ -618,7 +621,7 @@ def _gpu_time_lately(connection: Connection, now: float) -> dict[str, float]:
     waiting = select(_leases.c.user).where(_leases.c.state == State.QUEUED.value)
     rows = connection.execute(
         select(_leases.c.user, _leases.c.granted_at, _leases.c.ended_at).where(
-            _leases.c.user.in_(waiting), _leases.c.ended_at > now - LATELY_S, _leases.c.gpu, _leases.c.granted_at > 0
+            _leases.c.user.in_(waiting), _leases.c.ended_at > now - LATELY_S, _HAD_A_GPU
         )
     )
     total: dict[str, float] = defaultdict(float)

@@ -34,6 +34,7 @@ class Hours:
         lease = self.ledger.enqueue(user, gpu=bool(seats), size=max(1, len(seats)))
         self.time += wait
         self.ledger.reserve(lease.id, seats)
+        self.ledger.activate(lease.id, f"container-{lease.id}")
         if stay is not None:
             self.time += stay
             self.ledger.end(lease.id, "stopped")
@@ -53,6 +54,17 @@ def test_time_on_gpu_seats_is_summed_by_person(hours: Hours) -> None:
         UsageRow("kim", leases=2, seconds=900, seat_seconds=1500, waits=2, wait_mean=20, wait_max=30),
         UsageRow("lee", leases=1, seconds=100, seat_seconds=100, waits=1, wait_mean=0, wait_max=0),
     ]
+
+
+def test_a_start_that_was_cancelled_before_there_was_a_container_does_not_count(hours: Hours) -> None:
+    for _ in range(3):
+        lease = hours.ledger.enqueue("kim", gpu=True)
+        hours.ledger.reserve(lease.id, [A0])
+        hours.time += 5
+        hours.ledger.end(lease.id, "the start failed or was cancelled")
+    hours.ledger.enqueue("kim", gpu=True)
+    assert hours.ledger.usage() == []
+    assert [request.gpu_seconds for request in hours.ledger.queue()] == [0.0]
 
 
 def test_only_the_part_within_the_time_counts(hours: Hours) -> None:
