@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from jupyterhub.app import JupyterHub
 
 from gpuclass import images, network, roles
 from gpuclass.accounts import Accounts
@@ -54,8 +55,11 @@ class QuickCommits(sqlite3.Connection):
 def begin(settings: Settings) -> None:
     """Begin what the hub does beside answering: the queue, and looking for idle seats.
 
-    JupyterHub reads its configuration in its event loop.
+    JupyterHub reads its configuration in its event loop. So do ``jupyterhub token``, ``upgrade-db`` and others, beside
+    a hub that runs: for them nothing is begun.
     """
+    if not _in_the_hub():
+        return
     folder = settings.gpus_folder
 
     def inventories() -> list[Inventory]:
@@ -86,6 +90,13 @@ def begin(settings: Settings) -> None:
         servers = Servers(settings, inspector(), httpx.AsyncClient(trust_env=False))
         board = Board(settings.notices, "hub")
         Reclaimer(settings, servers.kernels_of, hub.stop_server, board).begin(broker.ledger.live)
+
+
+def _in_the_hub() -> bool:
+    """Whether this process serves people. A subcommand takes the place of JupyterHub's single instance; the flags do
+    their work where the hub would have started."""
+    app = JupyterHub.instance() if JupyterHub.initialized() else None
+    return app is not None and not (app.show_config or app.show_config_json or app.generate_certs)
 
 
 def configure(c: Any, settings: Settings) -> None:

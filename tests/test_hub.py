@@ -1,5 +1,8 @@
 """Settings in, JupyterHub's configuration out; on a bare Config, with no hub running."""
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings
 
+CONFIGURATION = Path(__file__).parents[1] / "jupyterhub_config.py"
 ROSTER = Roster((Person("s001", "이하나", Role.STUDENT, "1"), Person("teacher", "김선생", Role.INSTRUCTOR)))
 
 
@@ -109,10 +113,23 @@ def test_the_configuration_file_is_a_shell_over_configure(settings: Settings, mo
     monkeypatch.setenv("GPUCLASS_CONFIG", str(settings.path))
     Accounts(settings.accounts_path).apply(ROSTER, {})
     c = Config()
-    file = Path(__file__).parents[1] / "jupyterhub_config.py"
     monkeypatch.setattr("gpuclass.settings.load.__defaults__", (None, {"GPUCLASS_CONFIG": str(settings.path)}))
     begun: list[Settings] = []
     monkeypatch.setattr(hub, "begin", begun.append)
-    exec(compile(file.read_text(encoding="utf-8"), file, "exec"), {"c": c})  # noqa: S102  # as JupyterHub reads it
+    exec(compile(CONFIGURATION.read_text(encoding="utf-8"), CONFIGURATION, "exec"), {"c": c})  # noqa: S102  # as JupyterHub reads it
     assert c.ClassSpawner.settings == settings
     assert begun == [settings]
+
+
+@pytest.mark.parametrize("command", ["upgrade-db", "--show-config"])
+def test_jupyterhubs_other_commands_begin_no_queue(settings: Settings, command: str) -> None:
+    Accounts(settings.accounts_path).apply(ROSTER, {})
+    subprocess.run(
+        [sys.executable, "-m", "jupyterhub", command, "--config", str(CONFIGURATION)],
+        env=os.environ | {"GPUCLASS_CONFIG": str(settings.path)},
+        cwd=settings.path.parent,
+        check=False,
+        timeout=60,
+    )
+    assert (settings.data / "hub").is_dir()  # the configuration was read
+    assert not settings.ledger_path.exists()
