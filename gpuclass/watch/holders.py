@@ -7,6 +7,7 @@ a descriptor first, then looked at again, and only then signalled through that d
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_NO_PROCESS = (errno.ESRCH, errno.ENOENT, errno.EINVAL)  # the last two: it is a thread's number now; by kernel version
 _START_FIELD = 19  # starttime, counted from the field after the name; see proc(5)
 _CPU_FIELDS = slice(11, 13)  # utime, stime
 
@@ -73,8 +75,10 @@ def send(process: Process, container: str, number: signal.Signals, proc: Path = 
     """
     try:
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return False
+    except OSError as error:
+        if error.errno in _NO_PROCESS:
+            return False
+        raise
     try:
         now = look(process.pid, proc)
         if now is None or now.started != process.started or container not in now.cgroups:

@@ -1,10 +1,13 @@
 """From a process to its container, and a signal to it only."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,3 +114,26 @@ def test_a_process_that_has_ended_is_not_signalled(sleeper: subprocess.Popen[byt
     sleeper.kill()
     sleeper.wait()
     assert not send(process, A, signal.SIGKILL, tmp_path)
+
+
+def test_a_number_that_a_thread_has_got_meanwhile_is_not_signalled(tmp_path: Path) -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert not send(Process(thread.native_id or 0, 1000, (A,)), A, signal.SIGKILL, tmp_path)
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("number", "gone"), [(errno.EINVAL, True), (errno.ENOSYS, False)])
+def test_a_kernel_that_has_no_such_descriptors_is_no_process_that_is_gone(
+    number: int, gone: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with nullcontext() if gone else pytest.raises(OSError, match="not implemented"):
+        assert not send(Process(7, 1000, (A,)), A, signal.SIGKILL, tmp_path)
