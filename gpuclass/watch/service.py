@@ -71,9 +71,10 @@ class _Seat:
 
     @property
     def used(self) -> int | None:
-        """Bytes; None when the driver does not say."""
-        known = [memory for memory in self.held.values() if memory is not None]
-        return sum(known) if self.told and len(known) == len(self.held) else None
+        """Bytes; None when the driver does not say. What it says of some processes is enough when that is too much."""
+        known = sum(memory for memory in self.held.values() if memory is not None)
+        says_all = self.told and None not in self.held.values()
+        return known if says_all or known > self.labels.memory else None
 
 
 class Watch:

@@ -23,7 +23,8 @@ class SeatUse:
         container: Docker's id.
         user, lease, device: whose seat it is, the lease's number, and the device's UUID.
         limit: bytes that it may use.
-        used: bytes that its processes hold on the device; None where the driver does not say.
+        used: bytes that its processes hold on the device; None where the driver does not say. If it says so of some
+            processes only, and those alone are over the limit, then theirs.
         processes: how many of them there are.
         busy_at: when they were last seen at work. A seat that was never looked at before counts as at work.
         step: one of WORDS.

@@ -237,7 +237,7 @@ def test_a_process_on_two_devices_counts_where_its_seat_is(machine: MachineDoubl
     assert [device.others for device in usage.devices] == [0, 5 * GIB]
 
 
-@pytest.mark.parametrize(("processes", "silent"), [({11: -1}, 0), ({11: 12 * GIB, 12: -1}, 0), ({11: 12 * GIB}, 4)])
+@pytest.mark.parametrize(("processes", "silent"), [({11: -1}, 0), ({11: 9 * GIB, 12: -1}, 0), ({11: 12 * GIB}, 4)])
 def test_where_the_driver_does_not_say_what_is_held_nobody_is_accused(
     machine: MachineDouble, processes: dict[int, int], silent: int
 ) -> None:
@@ -247,6 +247,13 @@ def test_where_the_driver_does_not_say_what_is_held_nobody_is_accused(
     assert machine.sent == []
     assert "memory" not in json.loads((machine.settings.notices("s001") / "watch.json").read_text())
     assert any("does not tell how much memory" in problem for problem in usage.problems)
+
+
+def test_a_process_without_a_figure_does_not_hide_the_others(machine: MachineDouble) -> None:
+    holds(machine, {11: 70 * GIB, 12: -1})
+    assert machine.look().seats[0].used == 70 * GIB
+    machine.look(40)
+    assert machine.signals() == [(11, signal.SIGINT), (12, signal.SIGINT), (11, signal.SIGKILL)]
 
 
 def test_a_nearly_full_device_shortens_the_wait(machine: MachineDouble) -> None:
