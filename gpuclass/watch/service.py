@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import threading
 import time
@@ -31,7 +32,8 @@ from gpuclass.watch.notices import Board, Memory, Notice
 from gpuclass.watch.seated import Seated, running
 from gpuclass.watch.usage import DeviceUse, SeatUse, Usage, read_usage, write_usage
 
-INTERVAL_S = 2.0
+INTERVAL_S = (1.0, 3.0)  # by chance: when a look comes can be seen, and who knew the next could hide between two
+CHANCE = random.SystemRandom()
 HANG_S = 45.0  # a driver that wakes its GPUs takes seconds; what others read is called old after 30 s
 AT_WORK = 0.05  # of a core: an idle kernel takes a tenth of that, a training's Python loop far more
 GONE_S = 10.0  # until a device that is not in the list any more counts as failed
@@ -336,8 +338,17 @@ class Watch:
         self._said = now
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    uniform: Callable[[float, float], float] = CHANCE.uniform,
+) -> None:
     """Watch until stopped.
+
+    Args:
+        settings: the class.
+        stop: ends it.
+        uniform: a random number between two.
 
     Raises:
         UsageError: this class has no GPUs.
@@ -350,10 +361,25 @@ def run(settings: Settings, stop: threading.Event) -> None:
     driver = Gpus(faults=faults_file(settings.gpus_folder))
     watch = Watch(settings, driver, Seated(running()))
     log.info("watching the GPUs of class %s, mode %s", settings.class_.name, settings.gpu.mode)
-    while not stop.is_set():
+
+    def look() -> None:
         alarm.kick()
-        began = time.monotonic()
         watch.look()
-        stop.wait(max(0.0, INTERVAL_S - (time.monotonic() - began)))
+
+    look_until(stop, look, uniform)
     watch.stop()
     driver.close()
+
+
+def look_until(stop: threading.Event, look: Callable[[], object], uniform: Callable[[float, float], float]) -> None:
+    """Look again and again until stopped, each time a while of ``INTERVAL_S`` after the last.
+
+    Args:
+        stop: ends it.
+        look: one look.
+        uniform: a random number between two.
+    """
+    while not stop.is_set():
+        began = time.monotonic()
+        look()
+        stop.wait(max(0.0, uniform(*INTERVAL_S) - (time.monotonic() - began)))

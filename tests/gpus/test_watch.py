@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from gpuclass.watch.alarm import EXIT_HUNG, Alarm
 from gpuclass.watch.holders import Process
 from gpuclass.watch.notices import Notice
 from gpuclass.watch.seated import RETRY_S, Seated
-from gpuclass.watch.service import GONE_S, STRANGE_LOOKS, Watch
+from gpuclass.watch.service import GONE_S, STRANGE_LOOKS, Watch, look_until
 from gpuclass.watch.usage import SeatUse, Usage, read_usage
 from tests.conftest import MakeSettings
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble
@@ -413,3 +415,23 @@ def test_a_process_that_hangs_ends(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_folder_of_notices_lies_in_the_data_folder(settings: Settings, tmp_path: Path) -> None:
     assert settings.notices("s001").is_relative_to(tmp_path)
     assert not settings.notices("s001").is_relative_to(settings.homes)
+
+
+def test_nobody_can_know_when_the_next_look_comes() -> None:
+    waits: list[float] = []
+
+    class Stop(threading.Event):
+        """Waits for no time, and ends after a thousand times."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            if len(waits) == 1000:
+                self.set()
+            return True
+
+    looks: list[None] = []
+    look_until(Stop(), lambda: looks.append(None), random.Random(1).uniform)  # noqa: S311  # a test's, the same each time
+    assert len(looks) == 1000
+    assert 0.9 < min(waits) < 1.1
+    assert 2.9 < max(waits) < 3.0
+    assert abs(sum(waits) / 1000 - 2) < 0.1

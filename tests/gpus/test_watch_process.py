@@ -20,7 +20,7 @@ from gpuclass.watch import service as watch
 from gpuclass.settings import load
 
 logging.basicConfig()
-watch.HANG_S, watch.INTERVAL_S = 1.5, 0.2  # seconds; nobody waits for a minute here
+watch.HANG_S, watch.INTERVAL_S = 1.5, (0.1, 0.3)  # seconds; nobody waits for a minute here
 watch.run(load(), threading.Event())
 """
 PATIENCE_S = 30
