@@ -35,7 +35,7 @@ from gpuclass.watch.reclaim import Reclaimer, Servers, inspector
 from gpuclass.watch.usage import Usage, read_usage
 
 TEMPLATES = Path(__file__).parent / "templates"
-SPAWNS_AT_ONCE = 0  # no limit in the hub, which answers 429; the spawner takes them in turn
+SPAWNS_AT_ONCE = 0  # no limit in the hub, which answers 429; the queue takes them in turn
 
 
 class QuickCommits(sqlite3.Connection):

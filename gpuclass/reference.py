@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -123,8 +124,12 @@ def _kind(field: FieldInfo) -> str:
         if schema:
             return str(schema["title"])
     kind = field.annotation
-    if get_origin(kind) is Literal:
-        return " or ".join(f"`{choice}`" for choice in get_args(kind))
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        choices = tuple(kind)
+    if choices:
+        *others, last = (f"`{choice}`" for choice in choices)
+        return f"{', '.join(others)} or {last}"
     limits = [
         f"{sign} {getattr(item, name):g}"
         for item in field.metadata

@@ -41,6 +41,7 @@ class Role(StrEnum):
         return f"{self}s"
 
 
+TEAM_PREFIX = "team-"  # of a team's group in JupyterHub
 _KOREAN_ROLES = {"학생": Role.STUDENT, "멘토": Role.MENTOR, "강사": Role.INSTRUCTOR, "운영자": Role.OPERATOR}
 
 
@@ -56,7 +57,7 @@ class Person:
     @property
     def groups(self) -> tuple[str, ...]:
         """The JupyterHub groups this person is in."""
-        return (self.role.group, f"team-{self.team}") if self.team else (self.role.group,)
+        return (self.role.group, f"{TEAM_PREFIX}{self.team}") if self.team else (self.role.group,)
 
 
 @dataclass(frozen=True)

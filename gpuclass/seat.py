@@ -46,7 +46,6 @@ WORDS = {
         "hardware": "하드웨어가 지켜요. 남의 것을 쓸 수도, 내 것을 뺏길 수도 없어요",
         "driver": "GPU 드라이버가 지켜요. 넘기면 그 셀에서 오류가 나요",
         "watchdog": "PyTorch가 막고, 감시 프로그램이 지켜봐요. 계속 넘기면 알린 뒤에 셀을 멈춰요",
-        "agreement": "서로 지키기로 한 약속이에요. 넘기면 옆자리가 멈출 수 있어요",
         "unseen": "자리에는 GPU가 있는데 PyTorch가 찾지 못해요. 선생님께 이 화면을 보여 주세요.",
     },
     "en": {
@@ -68,7 +67,6 @@ WORDS = {
         "hardware": "held by the hardware: you cannot take a neighbour's, nor lose yours",
         "driver": "held by the GPU driver: a cell that asks for more gets an error",
         "watchdog": "PyTorch refuses more and a watchdog looks: who stays over is told, then their cells are stopped",
-        "agreement": "an agreement: who takes more may stop a neighbour",
         "unseen": "This seat has a GPU, but PyTorch does not find it. Please show this to your teacher.",
     },
 }

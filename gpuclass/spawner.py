@@ -41,14 +41,13 @@ from gpuclass.queue import broker as brokers
 from gpuclass.queue import words
 from gpuclass.queue.admission import Place, Why
 from gpuclass.queue.broker import Applicant, Broker
-from gpuclass.roster import Role
+from gpuclass.roster import TEAM_PREFIX, Role
 from gpuclass.settings import Settings
 from gpuclass.watch.notices import Board
 
-PROGRESS_INTERVAL_S = 0.25
-ESTIMATE_STEP_S = 5
+PROGRESS_INTERVAL_S = 0.25  # from one look at what a waiting student should read to the next
 QUEUE_INTERVAL_S = 1.0  # the same in the queue, where eighty people are told
-TEAM_PREFIX = "team-"
+ESTIMATE_STEP_S = 5
 RANKS = (Role.INSTRUCTOR, Role.OPERATOR, Role.MENTOR)  # whose role counts first for somebody with several
 ENGINE_THREADS = 8  # calls to Docker in flight; the engine itself serialises much of a start
 READY_INTERVAL_S = 0.05
@@ -57,13 +56,8 @@ PORT = 8888
 _GONE = 404
 _BEING_REMOVED = _NAME_TAKEN = 409
 
-STEPS = {
-    "queue": 2,
-    "prepare": 5,
-    "container": 25,
-    "server": 60,
-    "ready": 100,
-}  # share of a start that has passed, in percent
+STEPS = {"queue": 2, "prepare": 5, "container": 25, "server": 60, "ready": 100}
+"""Share of a start that has passed, in percent, by its phase."""
 
 
 def host_config(settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gpuclass.gpus.devices import Load
+    from gpuclass.gpus.labels import SeatLabels
     from gpuclass.gpus.model import Lease, Request
     from gpuclass.gpus.overview import DeviceRow, Overview, SeatRow
     from gpuclass.settings import Settings
@@ -61,22 +62,13 @@ def gpus(
 def _gather(settings: Settings | None) -> Overview:
     """What the watch wrote, where it is fresh; else what the driver says to a process that can be given up."""
     import time
-    from contextlib import closing
-    from shutil import which
-    from socket import AF_UNIX, socket
 
-    import docker
-    import requests
-    from docker.errors import DockerException
-
-    from gpuclass.engine import PROGRAMS, SOCKET
     from gpuclass.gpus.devices import ask_in_child, read_snapshots
-    from gpuclass.gpus.labels import DEVICE_LABEL, SeatLabels
     from gpuclass.gpus.ledger import Ledger
     from gpuclass.gpus.model import LOCAL, Mode
     from gpuclass.gpus.overview import overview
     from gpuclass.gpus.seats import seats_of
-    from gpuclass.gpus.wiring import HOOK, capability_of, mps_problems, toolkit_problem
+    from gpuclass.gpus.wiring import mps_problems
     from gpuclass.settings import GpuSection
     from gpuclass.watch.usage import read_usage
 
@@ -101,18 +93,8 @@ def _gather(settings: Settings | None) -> Overview:
     problems: list[str] = []
     others: list[SeatLabels] = []
     if gpu.mode is not Mode.OFF:
-        try:
-            with socket(AF_UNIX) as line:
-                line.connect(str(SOCKET))  # docker's client leaves its own open when it cannot ask for the version
-            with closing(docker.APIClient(base_url=f"unix://{SOCKET}", version="auto", timeout=10)) as client:
-                able = capability_of(client)
-                wiring = able.reason
-                problems += filter(None, [toolkit_problem(able, which(HOOK, path=PROGRAMS) is not None)])
-                labels = [container["Labels"] for container in client.containers(filters={"label": DEVICE_LABEL})]
-            seats = [seat for each in labels if (seat := SeatLabels.read(each))]
-            others = [seat for seat in seats if settings and seat.class_ != settings.class_.name]
-        except (OSError, DockerException, requests.RequestException):
-            problems = ["Docker does not answer: whether it can give GPUs to containers is not known."]
+        wiring, problems, seats = _ask_engine()
+        others = [seat for seat in seats if settings and seat.class_ != settings.class_.name]
     if gpu.mode is Mode.MPS:
         uuids = sorted({seat.device for seat in seats_of(inventories, gpu) if seat.engine == LOCAL})
         problems += mps_problems(uuids, ask_in_child().exclusive)
@@ -129,6 +111,32 @@ def _gather(settings: Settings | None) -> Overview:
         wiring=wiring,
         problems=problems,
     )
+
+
+def _ask_engine() -> tuple[str, list[str], list[SeatLabels]]:
+    """How Docker gives devices to containers, what stands in the way, and the seats of running containers."""
+    from contextlib import closing
+    from shutil import which
+    from socket import AF_UNIX, socket
+
+    import docker
+    import requests
+    from docker.errors import DockerException
+
+    from gpuclass.engine import PROGRAMS, SOCKET
+    from gpuclass.gpus.labels import DEVICE_LABEL, SeatLabels
+    from gpuclass.gpus.wiring import HOOK, capability_of, toolkit_problem
+
+    try:
+        with socket(AF_UNIX) as line:
+            line.connect(str(SOCKET))  # docker's client leaves its own open when it cannot ask for the version
+        with closing(docker.APIClient(base_url=f"unix://{SOCKET}", version="auto", timeout=10)) as client:
+            able = capability_of(client)
+            labels = [container["Labels"] for container in client.containers(filters={"label": DEVICE_LABEL})]
+    except (OSError, DockerException, requests.RequestException):
+        return "", ["Docker does not answer: whether it can give GPUs to containers is not known."], []
+    problem = toolkit_problem(able, which(HOOK, path=PROGRAMS) is not None)
+    return able.reason, [problem] if problem else [], [seat for each in labels if (seat := SeatLabels.read(each))]
 
 
 def _table(found: Overview) -> Table:

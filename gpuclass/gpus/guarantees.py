@@ -55,8 +55,3 @@ GUARANTEES = {
     ),
 }
 """By mode; `Mode.OFF` promises nothing."""
-
-LEFT_OVER = (
-    "In every mode: NVIDIA does not document that memory is cleared between one holder of a seat and the next. Keep "
-    "nothing secret in a GPU."
-)

@@ -27,7 +27,6 @@ class Enforcement(StrEnum):
     HARDWARE = "hardware"
     DRIVER = "driver"
     WATCHDOG = "watchdog"
-    AGREEMENT = "agreement"
 
 
 class State(StrEnum):

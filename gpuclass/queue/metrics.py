@@ -19,31 +19,12 @@ from prometheus_client.registry import Collector
 
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import Inventory, Lease, Seat, State
+from gpuclass.queue.admission import Free
 from gpuclass.watch.usage import Usage
 
 WAIT_BUCKETS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 LEASE_BUCKETS_S = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 HELD = (State.RESERVED, State.ACTIVE, State.RELEASING, State.LOST)
-
-
-class Free(Protocol):
-    """The part of the broker's figures that is shown; see ``admission.Free``."""
-
-    @property
-    def known(self) -> bool:
-        """Whether the GPUs have been seen lately."""
-
-    @property
-    def gpu_seats_free(self) -> int:
-        """Seats that nobody holds."""
-
-    @property
-    def waiting_for_gpu(self) -> int:
-        """People who wait for a seat."""
-
-    @property
-    def waiting_to_start(self) -> int:
-        """People who wait for their turn."""
 
 
 class Queue(Protocol):

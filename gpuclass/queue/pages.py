@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from gpuclass.errors import UsageError
 from gpuclass.gpus.model import State
 from gpuclass.queue import words
+from gpuclass.queue.admission import Free, Place
 from gpuclass.settings import Settings
 
 _PARTS = Environment(
@@ -33,46 +34,6 @@ class Starting(Protocol):
     @property
     def role(self) -> str:
         """The role of whose server it is, as in the roster."""
-
-
-class Place(Protocol):
-    """Where somebody stands; the same as in an event of the progress stream."""
-
-    @property
-    def state(self) -> str:
-        """``queued`` and so on, as in ``model.State``."""
-
-    @property
-    def gpu(self) -> bool:
-        """Whether they wait for a GPU seat."""
-
-
-class Free(Protocol):
-    """What there is for somebody who comes now."""
-
-    @property
-    def known(self) -> bool:
-        """Whether the GPUs have been seen lately."""
-
-    @property
-    def gpu_seats_open(self) -> int:
-        """Seats that somebody who comes now could have."""
-
-    @property
-    def gpu_seats(self) -> int:
-        """Seats altogether."""
-
-    @property
-    def waiting_for_gpu(self) -> int:
-        """People who wait for a seat."""
-
-    @property
-    def gpu_seconds(self) -> float | None:
-        """Estimate for a start with a seat; None for nobody knows."""
-
-    @property
-    def start_seconds(self) -> float | None:
-        """Estimate for a start without one."""
 
 
 class Queue(Protocol):

@@ -1,6 +1,6 @@
 """What the holder of a seat is told: small files in a folder that their container sees and cannot write to.
 
-The folder is mounted read-only at /run/gpuclass. Nothing here reads or writes below a student's home.
+The folder is mounted read-only at ``mounts.NOTICES``. Nothing here reads or writes below a student's home.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from gpuclass.errors import PlainError
 from gpuclass.gpus.files import get, put
 from gpuclass.roster import LOGIN
 
-INSIDE = "/run/gpuclass"  # where the container sees the folder
 RENEW_S = 10.0  # a file that says the same is written anew this often: its age says whether anybody still watches
 HOLDS_S = 30.0  # a notice without an end, from the last time it was written: its writer may have died
 KEEP_S = 300.0  # how long somebody can read what was done to them

@@ -1,7 +1,6 @@
 """What Prometheus reads, over a real ledger."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,23 @@ from prometheus_client import CollectorRegistry, generate_latest
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import LOCAL, Device, Inventory, Seat
 from gpuclass.queue import metrics
+from gpuclass.queue.admission import Free
 from gpuclass.watch.usage import DeviceUse, SeatUse, Usage
 
 GIB = 2**30
 SEATS = tuple(Seat(LOCAL, "GPU-a", slot, 4 * GIB) for slot in range(4))
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a broker would say of the seats."""
-
-    known: bool = True
-    gpu_seats_free: int = 2
-    waiting_for_gpu: int = 3
-    waiting_to_start: int = 1
+FREE = Free(
+    known=True,
+    gpu_seats_free=2,
+    gpu_seats=4,
+    gpu_seats_open=2,
+    waiting_for_gpu=3,
+    waiting_to_start=1,
+    gpu_seconds=None,
+    start_seconds=None,
+)
 
 
 class QueueDouble:
@@ -32,8 +34,8 @@ class QueueDouble:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    def free(self) -> Seen:
-        return Seen()
+    def free(self) -> Free:
+        return FREE
 
 
 class Clock:

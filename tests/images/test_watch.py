@@ -20,6 +20,7 @@ import websockets
 from gpuclass.engine import docker_group_gid
 from gpuclass.gpus.labels import seat_labels
 from gpuclass.gpus.model import Lease, Mode, Seat, State
+from gpuclass.mounts import NOTICES
 from gpuclass.network import CLASS_LABEL
 from gpuclass.processes import environment, processes, wrapped
 from gpuclass.rehearsal import Kernel
@@ -28,7 +29,7 @@ from gpuclass.trial import USER, Server, serve
 from gpuclass.trial import processes as processes_of
 from gpuclass.watch import idle, notices
 from gpuclass.watch.holders import look
-from gpuclass.watch.notices import INSIDE, Board, Notice
+from gpuclass.watch.notices import Board, Notice
 from gpuclass.watch.usage import SeatUse, read_usage
 from tests.gpus.nvml import GIB, NvmlDouble, UnitDouble, build_library
 
@@ -55,7 +56,7 @@ class Watched:
 
     def told(self) -> list[Notice]:
         """What the student's container sees, looked at from inside."""
-        code, output = self.inside("cat", f"{INSIDE}/watch.json")
+        code, output = self.inside("cat", f"{NOTICES}/watch.json")
         return [Notice(**notice) for notice in json.loads(output)["notices"]] if code == 0 else []
 
     def inside(self, *command: str) -> tuple[int, str]:
@@ -115,7 +116,7 @@ def watched(engine: docker.DockerClient, built: dict[str, str], home: Path, tmp_
     for path in (folder, folder.parent):
         os.chown(path, SERVICE_UID, SERVICE_UID)
     log = tmp_path / "watch.log"
-    with serve(engine, built["student"], home, volumes={str(folder): f"{INSIDE}:ro"}, labels=labels) as server:
+    with serve(engine, built["student"], home, volumes={str(folder): f"{NOTICES}:ro"}, labels=labels) as server:
         watch = start_watch(settings, nvml, log)
         found = Watched(settings, nvml, server, log)
         asyncio.run(found.until(lambda: found.seat() is not None))
@@ -228,14 +229,14 @@ async def asked(watched: Watched) -> list[idle.Kernel]:
 
 def test_a_student_reads_notices_and_cannot_write_them(watched: Watched) -> None:
     notices.Board(watched.settings.notices, "hub").show(USER, [Notice("x", 1.0, "info", "안녕", "hello")], 1.0)
-    assert "hello" in watched.inside("cat", f"{INSIDE}/hub.json")[1]
+    assert "hello" in watched.inside("cat", f"{NOTICES}/hub.json")[1]
     for attempt in (
-        f"echo x > {INSIDE}/hub.json",
-        f"echo x > {INSIDE}/new.json",
-        f"rm {INSIDE}/hub.json",
-        f"mv {INSIDE}/hub.json {INSIDE}/old.json",
-        f"chmod 777 {INSIDE}",
-        f"mount -o remount,rw {INSIDE}",
+        f"echo x > {NOTICES}/hub.json",
+        f"echo x > {NOTICES}/new.json",
+        f"rm {NOTICES}/hub.json",
+        f"mv {NOTICES}/hub.json {NOTICES}/old.json",
+        f"chmod 777 {NOTICES}",
+        f"mount -o remount,rw {NOTICES}",
     ):
         code, output = watched.inside("sh", "-c", attempt)
         assert code != 0, (attempt, output)
