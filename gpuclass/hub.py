@@ -89,7 +89,7 @@ def begin(settings: Settings) -> None:
     if settings.gpu.mode is not Mode.OFF:
         servers = Servers(settings, inspector(), httpx.AsyncClient(trust_env=False))
         board = Board(settings.notices, "hub")
-        Reclaimer(settings, servers.kernels_of, hub.stop_server, board).begin(broker.ledger.live)
+        Reclaimer(settings, servers.kernels_of, hub.stop_server, board, broker.reclaimed.add).begin(broker.ledger.live)
 
 
 def _in_the_hub() -> bool:

@@ -103,6 +103,17 @@ def test_a_place_that_is_kept_goes_on_by_itself_and_a_failed_start_does_not() ->
     assert "&lt;이유&gt;" in failed
 
 
+@pytest.mark.parametrize(("language", "why"), [("ko", "쉬고 있던 GPU 자리를 돌려주었어요"), ("en", "was idle and")])
+def test_a_server_that_was_stopped_because_its_seat_was_idle_says_so(language: str, why: str) -> None:
+    def reclaimed(login: str) -> bool:
+        return login == "s01"
+
+    assert why in visible(rendered("not_running.html", language, reclaimed=reclaimed))
+    assert why not in visible(rendered("not_running.html", language))
+    failed = rendered("not_running.html", language, reclaimed=reclaimed, failed=True, failed_message="x")
+    assert why not in visible(failed)
+
+
 def test_a_class_title_cannot_break_out_of_the_script() -> None:
     html = rendered("spawn_pending.html", "ko", class_title="</script><b>")
     assert "</script><b>" not in html

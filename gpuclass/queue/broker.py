@@ -104,6 +104,7 @@ class Broker:
         self.hands = Hands()
         self.pace = Pace(cores)
         self.releases = Releases()
+        self.reclaimed: set[str] = set()  # whose idle seat was taken since their last start: their page says so
         self._log = log or logging.getLogger(__name__)
         self._books = Books(settings, ledger, engine, self.hands, now=now, log=self._log, freed=self._freed)
         self._inventories = inventories
@@ -134,6 +135,7 @@ class Broker:
         user = applicant.user
         gpu = applicant.gpu and self.settings.gpu.mode is not Mode.OFF
         self.hands.asked.add(user)
+        self.reclaimed.discard(user)
         self.hands.keeps_place.discard(user)
         returns = await self._settle(user, gpu=gpu)
         lease = self.ledger.enqueue(

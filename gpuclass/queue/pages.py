@@ -6,7 +6,7 @@ whatever a student presses goes through JupyterHub's own API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,10 @@ class Starting(Protocol):
 
 class Queue(Protocol):
     """The part of the broker that pages read."""
+
+    @property
+    def reclaimed(self) -> Collection[str]:
+        """Whose idle seat was taken since their last start."""
 
     def place(self, user: str) -> Place | None:
         """Where this person stands; None for not in the queue."""
@@ -139,10 +143,16 @@ def template_vars(settings: Settings, broker: Broker) -> dict[str, Any]:
         place = queue.place(login) if queue else None
         return {"gpu": place.gpu} if place and place.state == State.QUEUED else None
 
+    def reclaimed(login: str) -> bool:
+        """Whether somebody's server was stopped because their seat was idle."""
+        queue = broker()
+        return queue is not None and login in queue.reclaimed
+
     return {
         "class_title": settings.class_.title,
         "language": settings.class_.language,
         "words": words.words(settings.class_.language),
         "limits": {"soon": words.SOON_S, "seconds": words.SECONDS_UNTIL_S, "minutes": words.MINUTES_UNTIL_S},
         "place_kept": lambda _visitor: place_kept,  # JupyterHub calls what is callable with the visitor, and not more
+        "reclaimed": lambda _visitor: reclaimed,
     }

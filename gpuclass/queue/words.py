@@ -101,6 +101,10 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "작성한 파일은 그대로 있어요. 시작하면 이어서 할 수 있어요.",
         "Your files are all there. Start it and go on.",
     ),
+    "hint-reclaimed": (
+        "쉬고 있던 GPU 자리를 돌려주었어요. 파일은 그대로 있어요. 시작하면 이어서 할 수 있어요.",
+        "Your GPU seat was idle and has been given back. Your files are all there. Start it and go on.",
+    ),
     # Buttons, and what they mean.
     "cpu": ("지금 CPU로 시작하기", "Start on the CPU now"),
     "cpu-means": (

@@ -91,6 +91,7 @@ class Reclaimer:
         kernels_of: kernels of the server in a container; None when it does not answer.
         stop: stops a user's server, as its Stop button does; raises when it could not.
         board: where holders are warned; nobody else writes on it.
+        reclaimed: is told whose seat was taken.
         now: the clock.
     """
 
@@ -100,12 +101,14 @@ class Reclaimer:
         kernels_of: KernelsOf,
         stop: Callable[[str], Awaitable[None]],
         board: Board,
+        reclaimed: Callable[[str], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._kernels_of = kernels_of
         self._stop = stop
         self._board = board
+        self._reclaimed = reclaimed
         self._now = now
         self._warned: dict[int, tuple[str, float]] = {}  # who and when, by lease
         self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
@@ -154,6 +157,7 @@ class Reclaimer:
                     "%s has left the seat on %s idle for %.0f min; it is taken", lease.user, lease.device, minutes
                 )
                 await self._stop(lease.user)
+                self._reclaimed(lease.user)
                 self._forget(lease.id)
 
     def _forget(self, lease_id: int) -> None:

@@ -40,6 +40,8 @@ def told():
 class QueueDouble:
     """Answers as a broker would, from the script."""
 
+    reclaimed = ()
+
     def free(self, role):
         return SimpleNamespace(**told()["free"])
 

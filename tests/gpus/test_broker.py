@@ -598,3 +598,10 @@ async def test_a_container_without_a_server_is_removed_though_the_disk_is_full(
     clock.now += 20
     with full_disk(world.ledger):
         await until(lambda: not world.engine.containers)
+
+
+async def test_why_a_server_was_stopped_is_forgotten_at_the_next_start(make_world: Callable[..., World]) -> None:
+    world = await make_world(gpus=2).open()
+    world.broker.reclaimed |= {"s001", "s002"}
+    await world.ask("s001")
+    assert world.broker.reclaimed == {"s002"}

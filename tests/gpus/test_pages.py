@@ -41,6 +41,7 @@ class QueueDouble:
     def __init__(self, free: Free | None = None, **places: Place) -> None:
         self.seen = free or seen()
         self.places = places
+        self.reclaimed: set[str] = set()
 
     def free(self, role: str) -> Free:
         return self.seen if role == "student" else replace(self.seen, gpu_seats_open=self.seen.gpu_seats_open + 2)
@@ -108,3 +109,12 @@ def test_only_a_place_in_the_queue_is_taken_up_again(settings: Settings) -> None
     assert kept("s02") is None
     assert kept("s03") is None
     assert pages.template_vars(settings, lambda: None)["place_kept"](None)("s01") is None
+
+
+def test_the_page_knows_whose_idle_seat_was_taken(settings: Settings) -> None:
+    queue = QueueDouble()
+    queue.reclaimed.add("s01")
+    reclaimed = pages.template_vars(settings, lambda: queue)["reclaimed"](None)
+    assert reclaimed("s01")
+    assert not reclaimed("s02")
+    assert not pages.template_vars(settings, lambda: None)["reclaimed"](None)("s01")

@@ -44,6 +44,7 @@ class HubDouble:
     kernels: Sequence[Kernel] | None = ()
     asked: int = 0
     stopped: list[str] = field(default_factory=list)
+    reclaimed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.settings.gpus_folder.mkdir()
@@ -52,7 +53,7 @@ class HubDouble:
 
     def new(self) -> Reclaimer:
         board = Board(self.settings.notices, "hub")
-        return Reclaimer(self.settings, self.kernels_of, self.stop, board, now=lambda: self.time)
+        return Reclaimer(self.settings, self.kernels_of, self.stop, board, self.reclaimed.add, now=lambda: self.time)
 
     async def kernels_of(self, container: str) -> Sequence[Kernel] | None:
         assert container == "c1"
@@ -84,8 +85,10 @@ async def test_an_idle_holder_is_warned_and_five_minutes_later_the_seat_is_free(
     assert await hub.at("12:25")
     assert await hub.at("12:29")
     assert hub.stopped == []
+    assert hub.reclaimed == set()
     assert not await hub.at("12:30")
     assert hub.stopped == ["s001"]
+    assert hub.reclaimed == {"s001"}
 
 
 async def test_running_a_cell_after_the_warning_keeps_the_seat(hub: HubDouble) -> None:
@@ -175,6 +178,7 @@ async def test_a_server_that_cannot_be_stopped_is_tried_again(hub: HubDouble, ca
     hub.reclaimer._stop = refuse
     await hub.at("12:30")
     assert "the engine does not answer" in caplog.text
+    assert hub.reclaimed == set()
     hub.reclaimer._stop = hub.stop
     await hub.at("12:31")
     assert hub.stopped == ["s001"]
