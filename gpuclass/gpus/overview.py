@@ -10,7 +10,7 @@ from gpuclass.gpus.devices import Load, driver_advice
 from gpuclass.gpus.guarantees import GUARANTEES
 from gpuclass.gpus.labels import SeatLabels
 from gpuclass.gpus.model import Inventory, Lease, Mode, Request, Seat, State
-from gpuclass.gpus.seats import free, seats_of, unmatched
+from gpuclass.gpus.seats import free, may_use_reserved, possible, seats_of, unmatched
 from gpuclass.gpus.wiring import ENFORCEMENT
 from gpuclass.settings import GpuSection
 from gpuclass.watch.usage import SeatUse, Usage
@@ -215,6 +215,11 @@ def _problems(
     if gpu.mode is Mode.OFF:
         return found
     found += [f"[gpu] devices names {name!r}, which is not there" for name in unmatched(inventories, gpu)]
+    layout = seats_of(inventories, gpu)
+    for name, size in gpu.seats.items():
+        request = Request(name, gpu=True, size=size, reserved=may_use_reserved(name))
+        if layout and not possible(request, layout, gpu.reserved):
+            found.append(f"[gpu.seats] {name} = {size}: no device has such a seat, so whoever it is for waits in vain")
     if any(inventory.devices for inventory in inventories) and not any(device.seats for device in devices):
         hint = (
             "MIG is off, or nothing is cut" if gpu.mode is Mode.MIG else "MIG is on, or every device is out of service"

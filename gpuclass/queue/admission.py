@@ -34,6 +34,7 @@ class Why(StrEnum):
     START = "start"  # their turn: others start before them
     SEAT = "seat"  # a GPU seat that is free
     DEVICES = "unknown-devices"  # news of the GPUs: nobody is given one while their state is unknown
+    SIZE = "too-large"  # a seat as large as theirs, which there is none of: waiting is in vain
     ENGINE = "engine"  # Docker, which does not answer
 
 
@@ -199,6 +200,7 @@ def places(  # one value each, all needed
     now: float,
     stopped: Why | None,
     seats_known: bool,
+    possible: Callable[[Request], bool],
 ) -> dict[str, Place]:
     """Everybody's place.
 
@@ -209,6 +211,7 @@ def places(  # one value each, all needed
         now: the time.
         stopped: why nobody at all is let in now; None when people are.
         seats_known: whether the state of the GPUs is known.
+        possible: whether there is a seat for somebody at all, whoever holds it now.
     """
     found = {request.user: Place("starting", 0, 0, pace.mean_s, Why.START, request.gpu) for request in starting}
     total = len(line.ready)
@@ -218,8 +221,8 @@ def places(  # one value each, all needed
     before = 0
     for ahead, request in enumerate(line.seatless):
         before += request.size
-        wait = None if stopped or not seats_known else releases.seconds(before, now)
-        why = stopped or (Why.SEAT if seats_known else Why.DEVICES)
+        why = stopped or (Why.DEVICES if not seats_known else Why.SEAT if possible(request) else Why.SIZE)
+        wait = releases.seconds(before, now) if why is Why.SEAT else None
         seconds = None if wait is None else wait + pace.mean_s
         found[request.user] = Place("queued", ahead, len(line.seatless), seconds, why, True)
     return found

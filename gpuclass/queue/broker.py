@@ -19,7 +19,7 @@ from typing import Protocol
 
 from gpuclass.gpus.ledger import Ledger, SeatTakenError
 from gpuclass.gpus.model import Device, Inventory, Lease, Mode, Request, Seat, State
-from gpuclass.gpus.seats import choose, free, may_use_reserved, seats_of, size_for
+from gpuclass.gpus.seats import choose, free, may_use_reserved, possible, seats_of, size_for
 from gpuclass.queue.admission import Free, Line, Pace, Place, Releases, Why, line_up, places
 from gpuclass.queue.books import Books, Hands, unwritten
 from gpuclass.queue.docker_engine import Engine
@@ -262,6 +262,7 @@ class Broker:
             now=self._now(),
             stopped=self._stopped,
             seats_known=self._known and bool(self._layout),  # no seat at all: nobody is "next"
+            possible=lambda request: possible(request, self._layout, self.settings.gpu.reserved),
         )
         for request in queue:  # whoever is still to come back to their place
             self._places.setdefault(request.user, self._unplaced(gpu=request.gpu))

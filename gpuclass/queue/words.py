@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 Language = Literal["ko", "en"]
-Why = Literal["start", "seat", "unknown-devices", "engine"]
+Why = Literal["start", "seat", "unknown-devices", "too-large", "engine"]
 
 SOON_S = 10  # less than this is "any moment": a number would be older than it says
 SECONDS_UNTIL_S = 90  # longer waits are told in minutes
@@ -38,6 +38,7 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "title-start": ("차례를 기다리고 있어요", "Waiting for your turn"),
     "title-seat": ("GPU 자리를 기다리고 있어요", "Waiting for a GPU seat"),
     "title-unknown-devices": ("GPU를 확인하고 있어요", "Checking the GPUs"),
+    "title-too-large": ("이 크기의 GPU 자리가 지금 없어요", "There is no GPU seat of your size"),
     "title-engine": ("서버를 켤 준비를 기다리고 있어요", "Waiting until servers can be started"),
     "title-starting": ("서버를 켜고 있어요", "Your server is starting"),
     "title-ready": ("준비됐어요! 지금 들어가요", "Ready! Taking you there now"),
@@ -72,6 +73,10 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "1분 넘게 이러면 선생님께 말씀드려 주세요.",
         "No GPU that works can be seen right now, so no seat is given out. You keep your place. "
         "If this lasts for more than a minute, tell your teacher.",
+    ),
+    "hint-too-large": (
+        "기다려도 자리가 나지 않아요. 선생님께 말씀드리고, 그동안 CPU로 시작해 주세요.",
+        "Waiting does not help. Tell your teacher, and start on the CPU meanwhile.",
     ),
     "hint-engine": (
         "지금은 아무도 서버를 켤 수 없어요(Docker가 응답하지 않음). 차례는 그대로예요. "
@@ -163,6 +168,10 @@ _ONE_LINE: dict[Why, tuple[str, str]] = {
     "unknown-devices": (
         "쓸 수 있는 GPU가 보이지 않아 기다리고 있어요.",
         "Waiting, as no GPU that works can be seen.",
+    ),
+    "too-large": (
+        "이 크기의 GPU 자리가 지금 없어요. 선생님께 말씀드려 주세요.",
+        "There is no GPU seat of your size. Please tell your teacher.",
     ),
     "engine": (
         "Docker가 응답하지 않아 기다리고 있어요.",

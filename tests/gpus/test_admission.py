@@ -126,6 +126,7 @@ def told(**more: object) -> dict[str, Place]:
         "now": 0.0,
         "stopped": None,
         "seats_known": True,
+        "possible": lambda request: True,
     }
     return places(line, **{**values, **more})  # type: ignore[arg-type]  # the values above, by name
 
@@ -143,3 +144,14 @@ def test_nobody_is_promised_a_time_while_the_engine_is_silent_or_the_gpus_unknow
     assert {silent[user].seconds for user in "abcd"} == {None}
     unknown = told(seats_known=False)
     assert (unknown["c"].why, unknown["a"].why) == (Why.DEVICES, Why.START)
+
+
+def test_whoever_waits_in_vain_is_told_so_and_promised_no_time() -> None:
+    releases = Releases()
+    for moment in (0.0, 60.0, 120.0):
+        releases.happened(moment)
+    found = told(releases=releases, now=180.0, possible=lambda request: request.user != "c")
+    assert (found["c"].why, found["c"].seconds) == (Why.SIZE, None)
+    assert found["d"].why is Why.SEAT
+    assert found["d"].seconds
+    assert told(seats_known=False, possible=lambda request: False)["c"].why is Why.DEVICES

@@ -605,3 +605,13 @@ async def test_why_a_server_was_stopped_is_forgotten_at_the_next_start(make_worl
     world.broker.reclaimed |= {"s001", "s002"}
     await world.ask("s001")
     assert world.broker.reclaimed == {"s002"}
+
+
+async def test_a_seat_larger_than_any_device_is_said_to_be_so(make_world: Callable[..., World]) -> None:
+    world = await make_world('[gpu]\nmode = "mig"\n[gpu.seats]\ninstructor = 2').open()
+    small = tuple(Device("local", f"MIG-{i}", "H100", f"0:{i}", 10 * GIB, parent="GPU-0") for i in range(2))
+    world.inventories = [Inventory("local", world.clock(), small)]
+    world.ask("t001", role="instructor")
+    await settle()
+    assert world.place("t001").why is Why.SIZE
+    assert (await asyncio.wait_for(world.ask("s001"), 5)).device in {"MIG-0", "MIG-1"}

@@ -81,6 +81,11 @@ def test_who_holds_the_limit_is_said(mode: str, who: str) -> None:
         ((Device("local", "GPU-x", "H100", "0", GIB, fault="lost"),), {}, "GPU 0 (GPU-x): lost"),
         ((A,), {"gpu": GpuSection.model_validate({"mode": "mig"})}, "MIG is off"),
         ((A,), {"gpu": GpuSection.model_validate({"mode": "shared", "devices": ["GPU-z"]})}, "names 'GPU-z'"),
+        (
+            (Device("local", "MIG-a", "H100", "0:0", GIB, parent="GPU-x"),),
+            {"gpu": GpuSection.model_validate({"mode": "mig", "seats": {"instructor": 2}})},
+            "instructor = 2: no device has such a seat",
+        ),
         ((A,), {"usages": [Usage("local", 0.0, problems=("Docker is slow",))]}, "Docker is slow"),
     ],
 )

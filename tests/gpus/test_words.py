@@ -6,6 +6,7 @@ import string
 import pytest
 
 from gpuclass.queue import words
+from gpuclass.queue.admission import Why
 
 KEYS = sorted(words.words("ko"))
 
@@ -61,3 +62,9 @@ def test_one_line_says_what_one_waits_for_where_one_stands_and_how_long() -> Non
         "Waiting for your turn: 1 person before you, about 20 seconds."
     )
     assert "GPU가 보이지 않아" in words.queued("ko", why="unknown-devices", ahead=0, seconds=None)
+
+
+@pytest.mark.parametrize("why", Why)
+def test_there_are_words_for_whatever_somebody_waits_for(why: Why) -> None:
+    assert {f"title-{why}", f"hint-{why}"} <= words.words("ko").keys()
+    assert words.queued("ko", why=why.value, ahead=0, seconds=None)

@@ -53,8 +53,8 @@
     $("queue-place").hidden = !where;
     $("queue-left").hidden = !time;
     $("queue-hint").hidden = !hint;
-    const waits = ["start", "seat", "unknown-devices", "engine"].includes(state);
-    const to_cpu = waits && now.gpu && ["seat", "unknown-devices"].includes(state);
+    const waits = ["start", "seat", "unknown-devices", "too-large", "engine"].includes(state);
+    const to_cpu = waits && now.gpu && ["seat", "unknown-devices", "too-large"].includes(state);
     $("cpu").hidden = !to_cpu;
     $("cpu-means").hidden = !to_cpu;
     $("cancel").hidden = !(waits || state === "starting");
