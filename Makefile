@@ -47,7 +47,7 @@ lock: ## Renew the lock files (needs uv)
 	cd benchmarks/stock && uv pip compile requirements.in --python-version 3.13 --python-platform x86_64-unknown-linux-gnu --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
 
 pictures: venv ## Take the pictures in README and docs anew
-	@mkdir -p docs/pictures && GPUCLASS_PICTURES=docs/pictures $(BIN)/pytest -q tests/classroom/test_browser.py tests/gpus/test_queue_pages.py tests/images/test_lab_page.py
+	@mkdir -p docs/pictures && GPUCLASS_PICTURES=docs/pictures $(BIN)/pytest -q tests/classroom/test_browser.py tests/queue/test_queue_pages.py tests/images/test_lab_page.py
 
 clean: ## Remove what make built in this folder; ./var and the images stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

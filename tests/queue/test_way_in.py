@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, QUIET, TABLET
-from tests.gpus.broker_hub import BrokerHub
-from tests.gpus.browsing import Student, log_in
+from tests.queue.broker_hub import BrokerHub
+from tests.queue.browsing import Student, log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -30,7 +30,7 @@ from gpuclass.queue.broker import Broker
 from gpuclass.settings import Settings
 from gpuclass.spawner import ClassSpawner
 from tests.conftest import MakeSettings
-from tests.gpus.world import ContainerDouble, EngineDouble
+from tests.queue.world import ContainerDouble, EngineDouble
 
 pytestmark = pytest.mark.slow  # hundreds of hubs' lives, with a ledger each
 

@@ -16,7 +16,7 @@ from gpuclass.cli import app
 from gpuclass.gpus.devices import write_snapshot
 from gpuclass.gpus.model import LOCAL, Device, Inventory
 from tests.gpus.engines import QUICK, SEAT_IMAGE, UUIDS, Kind, NestedEngine, nested
-from tests.gpus.queue_hub import HubProcess
+from tests.queue.queue_hub import HubProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from gpuclass.gpus.devices import write_snapshot
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.gpus.model import LOCAL, Device, Inventory
 from gpuclass.settings import load
-from tests.gpus.queue_hub import HubProcess
+from tests.queue.queue_hub import HubProcess
 
 CONFIG = '''
 import asyncio, json
@@ -27,7 +27,7 @@ from gpuclass import hub
 from gpuclass.gpus.labels import LEASE_LABEL
 from gpuclass.settings import load
 from gpuclass.spawner import ClassSpawner
-from tests.gpus.world import ContainerDouble, EngineDouble
+from tests.queue.world import ContainerDouble, EngineDouble
 
 settings = load()
 file = settings.data / "containers.json"

@@ -23,7 +23,7 @@ from gpuclass.watch.notices import Board
 from gpuclass.watch.reclaim import Reclaimer, Servers
 from gpuclass.watch.usage import SeatUse, Usage, write_usage
 from tests.conftest import MakeSettings
-from tests.gpus.test_idle import CONTAINER
+from tests.watch.test_idle import CONTAINER
 
 
 def moment(text: str) -> float:

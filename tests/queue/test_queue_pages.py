@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Route, ViewportSize, expect, sync_playw
 from gpuclass import proxy
 from gpuclass.queue import words
 from tests.classroom.test_browser import CHROMIUM, LAPTOP, QUIET, TABLET
-from tests.gpus.browsing import PATIENCE_MS, Student, log_in
-from tests.gpus.queue_hub import QueueHub
+from tests.queue.browsing import PATIENCE_MS, Student, log_in
+from tests.queue.queue_hub import QueueHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from gpuclass.queue.admission import Place, Why
 from gpuclass.queue.broker import Applicant, Broker
 from gpuclass.settings import Settings
 from tests.conftest import MakeSettings
-from tests.gpus.world import EngineDouble
+from tests.queue.world import EngineDouble
 
 GIB = 2**30
 
