@@ -71,7 +71,8 @@ def roles_page() -> str:
         "## Services\n",
         f"`{roles.EXCHANGE_SERVICE}` has no scopes: it asks the hub who a student is with the student's own token. "
         f"`{roles.ROSTER_SERVICE}` is not a process but the token by which `gpuclass roster import` speaks to a "
-        "running hub; the token lies in `secrets/` of the data folder, readable by its owner only.\n",
+        f"running hub, `{roles.QUEUE_SERVICE}` the one by which the hub's own queue does; the tokens lie in `secrets/` "
+        "of the data folder, readable by their owner only.\n",
     ]
     return "\n".join(parts)
 
