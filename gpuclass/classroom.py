@@ -6,6 +6,7 @@ On a server Ansible and systemd do these steps one by one; `gpuclass up` and the
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from gpuclass.settings import SERVICE_UID, Settings, refused
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
 TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum", "gcc", "libc6-dev")
+LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 LOCKS = Path("/run/lock")
 
 Say = Callable[[str], None]
@@ -53,6 +55,19 @@ def check(settings: Settings) -> None:
     if faults:
         raise refused(settings.path, faults)
     authenticator_class(settings)
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What an operator should know before the class opens, one line each. Nothing on a developer's machine."""
+    homes, data = settings.homes if settings.homes.exists() else settings.data, settings.data
+    if settings.site.listen == LOOPBACK or homes.stat().st_dev != data.stat().st_dev:
+        return []
+    if os.statvfs(homes).f_blocks < os.statvfs(data).f_blocks:  # so a project quota shows
+        return []
+    return [
+        f"{settings.homes} is on one file system with the databases and has no limit: a student who fills the disk "
+        "stops hub, ledger and submissions. Give it a file system of its own or a project quota: docs/howto/disk.md"
+    ]
 
 
 def set_up(say: Say = print, *, tests: bool = False, holder: int | None = None) -> None:
@@ -150,6 +165,8 @@ def opened(settings: Settings, say: Say = print, *, passwords: Path | None = Non
         PlainError: a step failed; what had been started is stopped.
     """
     check(settings)
+    for warning in warnings(settings):
+        say(f"Warning: {warning}")
     with ExitStack() as undo:
         undo.enter_context(only_one(settings.class_.name))
         undo.callback(engine.release, say)

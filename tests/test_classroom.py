@@ -1,8 +1,10 @@
 """Opening and closing a class, with doubles for what needs root or Docker; tests/classroom/ opens real ones."""
 
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -55,6 +57,44 @@ def test_gpuclass_check_looks_for_what_class_toml_names(settings: Settings, monk
     bad = CliRunner().invoke(app, ["check"])
     assert bad.exit_code == 2
     assert "login.authenticator: 'no.such.Class' cannot be imported" in bad.stderr
+
+
+OPEN = '[site]\nlisten = "0.0.0.0"'
+
+
+def test_homes_that_can_fill_the_databases_disk_are_said_in_one_line(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(OPEN)
+    (warning,) = classroom.warnings(settings)
+    assert str(settings.homes) in warning
+    assert "\n" not in warning
+    assert (ROOT / warning.rpartition(" ")[2]).is_file()
+    (settings.data / "roster.csv").write_text("")
+    monkeypatch.setenv("GPUCLASS_CONFIG", str(settings.path))
+    said = CliRunner().invoke(app, ["check"])
+    assert (said.exit_code, said.stderr) == (0, f"Warning: {warning}\n")
+    Steps(monkeypatch)
+    opening: list[str] = []
+    with classroom.opened(settings, opening.append):
+        assert f"Warning: {warning}" in opening
+
+
+def test_homes_with_a_file_system_of_their_own_or_a_quota_are_no_matter(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(OPEN)
+    settings.homes.symlink_to("/proc")
+    assert classroom.warnings(settings) == []
+    settings.homes.unlink()
+    settings.homes.mkdir()
+    assert classroom.warnings(settings)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_blocks=10 if path == settings.homes else 100))
+    assert classroom.warnings(settings) == []
+
+
+def test_on_a_developers_machine_the_disk_is_no_matter(settings: Settings) -> None:
+    assert classroom.warnings(settings) == []
 
 
 class Steps:

@@ -44,6 +44,8 @@ def check() -> None:
 
     settings = load()
     classroom.check(settings)
+    for warning in classroom.warnings(settings):
+        typer.echo(f"Warning: {warning}", err=True)
     typer.echo(f"{settings.path}: class {settings.class_.name!r} can be used")
 
 

@@ -236,3 +236,8 @@ def test_nothing_is_cut_off_on_a_small_screen(browser: Browser, hub: QueueHub) -
     expect(student.page.locator("#cpu")).to_be_visible()
     hub.queued("small", "unknown-devices", ahead=0, seconds=None)
     expect(student.page.locator("#queue-place")).to_be_hidden()
+    hub.queued("small", "too-large", ahead=0, seconds=None)
+    student.sees("too-large")
+    expect(student.page.locator("#queue-title")).to_have_text("이 크기의 GPU 자리가 지금 없어요")
+    expect(student.page.locator("#cpu")).to_be_visible()
+    assert student.page.evaluate("document.documentElement.scrollWidth") <= 360
