@@ -90,7 +90,7 @@ def _bring_up(url: str, folder: Path, scratch: Path) -> MergeResult:
     if _is_repository(folder):
         tracked = set(_paths(_git(folder, "ls-files", "-z", check=False)))
         try:
-            _update(url, folder)
+            _update(url, folder, scratch)
         except (_GitError, OSError) as error:
             trouble = error
     if trouble or not _is_repository(folder):
@@ -114,11 +114,11 @@ def _bring_up(url: str, folder: Path, scratch: Path) -> MergeResult:
     )
 
 
-def _update(url: str, folder: Path) -> None:
+def _update(url: str, folder: Path, scratch: Path) -> None:
     """Let nbgitpuller merge the release into a folder that has a repository.
 
     Raises:
-        _GitError, OSError: it could not; the student's files are as they were.
+        _GitError, OSError: it could not; all files are as they were.
     """
     cut_off = _clear_locks(folder) or _git(folder, "rev-parse", "--quiet", "--verify", "MERGE_HEAD", check=False)
     _git(folder, "remote", "set-url", "origin", url)
@@ -132,13 +132,34 @@ def _update(url: str, folder: Path) -> None:
     if base == released and not _git(folder, "ls-files", "-z", "--deleted"):
         return  # nothing new, nothing missing: most starts
     edited = _paths(_git(folder, "diff", "-z", "--name-only", "--diff-filter=MT", base))
-    yours = {path: (folder / path).read_bytes() for path in edited if (folder / path).is_file()}
+    arriving = _paths(_git(folder, "diff", "-z", "--name-only", base, released))
+    saved = _save(folder, {*edited, *arriving}, scratch)
     try:
         _nbgitpuller(url, folder)
-    finally:
-        for path, content in yours.items():
-            if not _holds(folder / path, content, base=_git(folder, "show", f"{base}:{path}", check=False)):
-                _write(folder / path, content)
+    except (_GitError, OSError):  # git leaves half a file where the disk is full
+        for path in {*edited, *arriving}:
+            if path in saved:
+                saved[path].replace(folder / path)
+            else:
+                (folder / path).unlink(missing_ok=True)
+        raise
+    for path in edited:
+        if path in saved:
+            was = _git(folder, "show", f"{base}:{path}", check=False)
+            if not _holds(folder / path, saved[path].read_bytes(), base=was):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                saved[path].replace(folder / path)
+
+
+def _save(folder: Path, paths: Iterable[str], scratch: Path) -> dict[str, Path]:
+    """Copies of the files that are there, on the same file system: to move one back needs no space."""
+    copies = scratch / "saved"
+    copies.mkdir()
+    saved = {}
+    for number, path in enumerate(sorted(paths)):
+        if (folder / path).is_file():
+            saved[path] = Path(shutil.copy2(folder / path, copies / str(number)))
+    return saved
 
 
 def _nbgitpuller(url: str, folder: Path) -> None:
@@ -248,13 +269,6 @@ def _holds(path: Path, yours: bytes, *, base: bytes) -> bool:
     if mine is None or merged is None:
         return False
     return set(mine) - set(cells.sources(base) or ()) <= set(merged)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{SCRATCH}{path.name}")
-    draft.write_bytes(content)
-    draft.replace(path)
 
 
 def _free_name(path: Path) -> Path:

@@ -106,8 +106,13 @@ path = home / "{LESSON}"
 made = json.loads(path.read_text())
 made["cells"][3]["source"] = ["mine"]
 path.write_text(json.dumps(made))
+def contents():
+    files = [each for each in (home / "notebooks").rglob("*") if each.is_file() and ".git" not in each.parts]
+    return {{each: each.read_bytes() for each in files}}
+before = contents()
 (home / "ballast").write_bytes(b"x" * (22 * 2**20))  # the new file fits once, not as an object and a file
 results.append(merge(pathlib.Path("/srv/next.git"), home))
+assert contents() == before
 assert json.loads(path.read_text())["cells"][3]["source"] == ["mine"]
 (home / "ballast").unlink()
 results.append(merge(pathlib.Path("/srv/next.git"), home))
