@@ -68,7 +68,7 @@ c.JupyterHub.template_paths = [str(ROOT / "gpuclass" / "templates")]
 c.JupyterHub.template_vars = template_vars(settings, lambda: None)
 c.JupyterHub.authenticator_class = authenticator_class(settings)
 c.JupyterHub.load_roles = roles.load_roles(settings, Accounts(settings.accounts_path).roster())
-c.JupyterHub.services = [{"name": n, "api_token": token(settings.secrets, n)} for n in ("exchange", "roster")]
+c.JupyterHub.services = [{"name": n, "api_token": token(settings.secrets, n)} for n in ("exchange", "roster", "queue")]
 c.Spawner.server_token_scopes = roles.server_token_scopes()
 c.JupyterHub.spawner_class = StandIn
 """
