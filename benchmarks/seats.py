@@ -30,11 +30,12 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpuclass.gpus.labels import USER_LABEL, seat_labels
-from gpuclass.gpus.ledger import Ledger, faded, settle
+from gpuclass.gpus.ledger import LeaseStateError, Ledger, SeatTakenError, faded, settle
 from gpuclass.gpus.model import LOCAL, Device, Inventory, Lease, Mode, Request, Seat, State
 from gpuclass.gpus.reconcile import Act, Holder, holder, join, others
 from gpuclass.gpus.seats import choose, free, seats_of
@@ -238,9 +239,10 @@ class World:
         )
         for action in actions:
             self.events[f"action: {action.act}"] += 1
-            for left in settle(self.ledger, [action]):
-                if left.act is Act.REMOVE and left.holder:
-                    self.engine.containers.pop(left.holder.container, None)
+            if action.act is Act.REMOVE and action.holder:
+                self.engine.containers.pop(action.holder.container, None)
+            with suppress(SeatTakenError, LeaseStateError):  # the hub raises an alarm, and looks again
+                settle(self.ledger, action)
             self._may_be_killed()
         self.recovered |= self.engine.answers
 

@@ -426,33 +426,31 @@ class Ledger:
             raise _explained(self.path, error) from error
 
 
-def settle(ledger: Ledger, actions: Iterable[Action]) -> list[Action]:
-    """Do what concerns the ledger; returns what is left for the engine (``REMOVE``) and for people (``ALARM``).
+def settle(ledger: Ledger, action: Action) -> bool:
+    """Do what one action of ``reconcile.join`` means for the ledger.
 
-    A lease that has moved on since the actions were decided is left as it is: the next join sees it anew.
+    Returns:
+        Whether it concerned the ledger; ``REMOVE`` is for the engine and ``ALARM`` for people.
+
+    Raises:
+        SeatTakenError: the seat of a running container is another lease's.
+        LeaseStateError: the lease has moved on since this was decided; the next join sees it anew.
     """
-    left = []
-    for action in actions:
-        lease, holder = action.lease, action.holder
-        try:
-            match action.act:
-                case Act.ADOPT if holder:
-                    ledger.adopt(holder.user, holder.seats, holder.container, holder.lease_id)
-                case Act.ACTIVATE if lease and holder:
-                    ledger.activate(lease.id, holder.container)
-                case Act.LOSE if lease:
-                    ledger.lose(lease.id, action.why)
-                case Act.REQUEUE if lease:
-                    ledger.requeue(lease.id, priority=0)
-                case Act.END if lease:
-                    ledger.end(lease.id, action.why)
-                case _:
-                    left.append(action)
-        except SeatTakenError as error:
-            left.append(Action(Act.ALARM, str(error), lease, holder))
-        except LeaseStateError:
-            continue
-    return left
+    lease, holder = action.lease, action.holder
+    match action.act:
+        case Act.ADOPT if holder:
+            ledger.adopt(holder.user, holder.seats, holder.container, holder.lease_id)
+        case Act.ACTIVATE if lease and holder:
+            ledger.activate(lease.id, holder.container)
+        case Act.LOSE if lease:
+            ledger.lose(lease.id, action.why)
+        case Act.REQUEUE if lease:
+            ledger.requeue(lease.id)
+        case Act.END if lease:
+            ledger.end(lease.id, action.why)
+        case _:
+            return False
+    return True
 
 
 def _connect(path: Path) -> Engine:

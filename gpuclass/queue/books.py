@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from gpuclass.gpus.ledger import LeaseStateError, Ledger, LedgerError, SeatTakenError
+from gpuclass.gpus.ledger import LeaseStateError, Ledger, LedgerError, SeatTakenError, settle
 from gpuclass.gpus.model import Lease, Seat, State
 from gpuclass.gpus.reconcile import Act, Action, Holder, join, others
 from gpuclass.queue.docker_engine import Engine, EngineSilentError
@@ -187,21 +187,15 @@ class Books:
                 self._alarm(action.why)
             case Act.REMOVE if holder:
                 await self._remove(holder, action.why)
-            case Act.ADOPT if holder:
-                self._log.warning("Lease of %s: %s", holder.user, action.why)
-                self._ledger.adopt(holder.user, holder.seats, holder.container, holder.lease_id)
-            case Act.ACTIVATE if lease and holder:
-                self._ledger.activate(lease.id, holder.container)
-            case Act.LOSE if lease:
-                self._log.warning("Lease %d of %s: %s", lease.id, lease.user, action.why)
-                self._ledger.lose(lease.id, action.why)
-            case Act.REQUEUE if lease:
-                if lease.user in self._hands.asked - self._hands.keeps_place:
-                    self._end(lease, "the start failed or was cancelled")
-                else:
-                    self._ledger.requeue(lease.id)
+            case Act.REQUEUE if lease and lease.user in self._hands.asked - self._hands.keeps_place:
+                self._end(lease, "the start failed or was cancelled")
             case Act.END if lease:
                 self._end(lease, action.why)
+            case _:
+                if action.act in (Act.ADOPT, Act.LOSE):
+                    whose = holder.user if holder else lease.user if lease else ""
+                    self._log.warning("Lease of %s: %s", whose, action.why)
+                settle(self._ledger, action)
 
     def _end(self, lease: Lease, why: str) -> None:
         self._ledger.end(lease.id, why)
