@@ -11,17 +11,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import docker
 
-from gpuclass import ROOT, engine, images, network, proxy
+from gpuclass import ROOT, engine, images, network, proxy, roster
 from gpuclass.curriculum.building import LECTURES, session_names
 from gpuclass.errors import PlainError
 from gpuclass.login import authenticator_class
 from gpuclass.processes import BIN, Supervisor, as_service_user, environment, service_user_may_read
+from gpuclass.roster import Role, Roster
 from gpuclass.settings import SERVICE_UID, Settings, refused
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
@@ -45,6 +46,8 @@ def check(settings: Settings) -> None:
     faults = []
     if not settings.roster_path.is_file():
         faults.append(f"login.roster: {settings.roster_path} does not exist; roster.example.csv shows one")
+    elif settings.gpu.seats:
+        faults += _unknown_seats(settings.gpu.seats, roster.read(settings.roster_path))
     known = session_names(LECTURES)
     for session in settings.curriculum.sessions:
         if session not in known:
@@ -55,6 +58,15 @@ def check(settings: Settings) -> None:
     if faults:
         raise refused(settings.path, faults)
     authenticator_class(settings)
+
+
+def _unknown_seats(seats: Iterable[str], people: Roster) -> list[str]:
+    """Names in ``[gpu.seats]`` that fit nobody: a typing error would else give everybody an ordinary seat."""
+    teams = {person.team for person in people.people if person.team}
+    known = [*Role, "team", *sorted(teams)]
+    return [
+        f"gpu.seats: {who!r} is no role and no team; known: {', '.join(known)}" for who in seats if who not in known
+    ]
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -48,6 +48,16 @@ def test_all_that_is_not_there_is_named_in_one_message(make_settings: MakeSettin
     ]
 
 
+def test_a_size_of_seat_that_is_for_nobody_is_refused(make_settings: MakeSettings) -> None:
+    settings = make_settings('[gpu]\nmode = "shared"\n[gpu.seats]\ninstructors = 2\nmentor = 2\nred = 2\nteam = 2')
+    settings.roster_path.write_text("login,name,role,team\ns01,김하늘,student,red\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        classroom.check(settings)
+    assert str(caught.value).splitlines()[1:] == [
+        "  gpu.seats: 'instructors' is no role and no team; known: student, mentor, instructor, operator, team, red"
+    ]
+
+
 def test_gpuclass_check_looks_for_what_class_toml_names(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUCLASS_CONFIG", str(settings.path))
     good = CliRunner().invoke(app, ["check"])
