@@ -12,10 +12,10 @@ from gpuclass import ROOT
 
 pytestmark = [pytest.mark.images, pytest.mark.slow]
 
-STUDENTS = 6
+STUDENTS = 3
 
 
-def test_six_students_start_at_once_in_a_class_and_in_stock(engine: docker.DockerClient) -> None:
+def test_students_start_at_once_in_a_class_and_in_stock(engine: docker.DockerClient) -> None:
     command = [sys.executable, "benchmarks/storm.py", "--students", str(STUDENTS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout, done.stderr
