@@ -21,6 +21,10 @@ class AlreadyThere(Exception):  # noqa: N818  # as above
     """A course or assignment of that name is there."""
 
 
+class KeyReused(Exception):  # noqa: N818  # as above
+    """Something else came under this idempotency key before."""
+
+
 class QuotaExceeded(Exception):  # noqa: N818  # as above
     """A student's submissions to one assignment would take more room than they may."""
 
@@ -42,7 +46,14 @@ class File:
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission's receipt. ``sha256`` is that of the list of its files; ``size`` counts their bytes."""
+    """A submission's receipt. ``sha256`` is that of the list of its files; ``size`` counts their bytes.
+
+    Attributes:
+        version: of the assignment, which it answers.
+        key: the sender's own for this press; what comes again under it is this submission.
+        queued: when the student pressed while the exchange could not be reached, by the student's own clock, which
+            proves nothing; None for what came at once.
+    """
 
     id: int
     course: str
@@ -51,6 +62,9 @@ class Submission:
     received: datetime
     size: int
     sha256: str
+    version: int
+    key: str | None = None
+    queued: datetime | None = None
 
 
 @dataclass(frozen=True)

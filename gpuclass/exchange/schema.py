@@ -20,7 +20,7 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_S = 30.0  # how long a write waits for another process's write; each takes milliseconds
@@ -104,12 +104,13 @@ class ReleaseRow(Base):
 
 
 class SubmissionRow(Base):
-    """One submission. Never changed."""
+    """One submission. Never changed. ``release`` is the version it answers, ``key`` the sender's for this press."""
 
     __tablename__ = "submissions"
     __table_args__ = (
         ForeignKeyConstraint(["course", "assignment"], ["assignments.course", "assignments.name"]),
         UniqueConstraint("course", "assignment", "student", "received"),
+        UniqueConstraint("course", "assignment", "student", "key"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     course: Mapped[str]
@@ -120,6 +121,26 @@ class SubmissionRow(Base):
     tree: Mapped[str] = mapped_column(ForeignKey("trees.sha256"))
     size: Mapped[int]
     space: Mapped[int]
+    key: Mapped[str | None]
+    queued: Mapped[datetime | None]
+    answered: Mapped[ReleaseRow] = relationship(lazy="joined", innerjoin=True)
+
+
+class DeadlineRow(Base):
+    """A deadline as somebody set it, for the class or for one student; the newest of each counts."""
+
+    __tablename__ = "deadlines"
+    __table_args__ = (
+        ForeignKeyConstraint(["course", "assignment"], ["assignments.course", "assignments.name"]),
+        Index("deadlines_by_assignment", "course", "assignment", "id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    course: Mapped[str]
+    assignment: Mapped[str]
+    student: Mapped[str | None]
+    due: Mapped[datetime | None]
+    made: Mapped[datetime]
+    made_by: Mapped[str]
 
 
 class FeedbackRow(Base):

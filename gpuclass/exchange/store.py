@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from gpuclass.exchange.records import (
     Feedback,
     File,
     Job,
+    KeyReused,
     NotFound,
     QuotaExceeded,
     Standing,
@@ -161,6 +162,9 @@ class Store(Queue):
         *,
         received: datetime | None = None,
         quota: int | None = None,
+        version: int | None = None,
+        key: str | None = None,
+        queued: datetime | None = None,
     ) -> Submission:
         """Keep a submission and enqueue its grading; both are on disk when this returns.
 
@@ -172,10 +176,14 @@ class Store(Queue):
             received: when the request arrived; now, if not given. No two submissions of a student to an assignment
                 have the same time: a later one moves on by a microsecond.
             quota: bytes on disk that this student's submissions to this assignment may take.
+            version: which release it answers, as the sender says; the newest if that is not known.
+            key: the sender's own for this press. What comes again under it is the submission that came first.
+            queued: when it was pressed, by the sender's clock, if it could not be sent at once.
 
         Raises:
             UnsafeName: a path.
             NotFound: the course or the assignment.
+            KeyReused: other files came under this key before; nothing was kept.
             QuotaExceeded: the quota would be passed; nothing was kept.
             OSError: the disk is full or broken; nothing was kept.
         """
@@ -186,6 +194,11 @@ class Store(Queue):
         mine = submissions_of(course, assignment, student)
         with self.writing() as session:
             _assignment(session, course, assignment)
+            earlier = _under_key(session, mine, key)
+            if earlier is not None and earlier.tree != tree.sha256:
+                raise KeyReused
+            if earlier is not None:
+                return _submission(earlier)
             used = session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
             if quota is not None and used + tree.space > quota:
                 raise QuotaExceeded(used, quota)
@@ -197,10 +210,12 @@ class Store(Queue):
                 assignment=assignment,
                 student=student,
                 received=received,
-                release=_newest_release(session, course, assignment).id,
+                answered=_release(session, course, assignment, version),
                 tree=tree.sha256,
                 size=tree.size,
                 space=tree.space,
+                key=key,
+                queued=queued,
             )
             session.add(row)
             session.flush()
@@ -381,12 +396,35 @@ def _newest_release(session: Session, course: str, assignment: str) -> ReleaseRo
     ).one()
 
 
+def _release(session: Session, course: str, assignment: str, version: int | None) -> ReleaseRow:
+    """The release of that number; the newest if there is none."""
+    named = select(ReleaseRow).where(
+        ReleaseRow.course == course, ReleaseRow.assignment == assignment, ReleaseRow.version == version
+    )
+    return session.scalar(named) or _newest_release(session, course, assignment)
+
+
+def _under_key(session: Session, mine: Sequence[Any], key: str | None) -> SubmissionRow | None:
+    return None if key is None else session.scalar(select(SubmissionRow).where(*mine, SubmissionRow.key == key))
+
+
 def _files(session: Session, tree: str) -> tuple[File, ...]:
     return tuple(File(*entry) for entry in session.get_one(TreeRow, tree).files)
 
 
 def _submission(row: SubmissionRow) -> Submission:
-    return Submission(row.id, row.course, row.assignment, row.student, row.received, row.size, row.tree)
+    return Submission(
+        row.id,
+        row.course,
+        row.assignment,
+        row.student,
+        row.received,
+        row.size,
+        row.tree,
+        row.answered.version,
+        row.key,
+        row.queued,
+    )
 
 
 def _feedback(row: FeedbackRow) -> Feedback:

@@ -1,0 +1,87 @@
+"""Until when an assignment can be handed in: for the class, and longer for single students.
+
+The time of a submission is when its request's headers arrived, by the server's clock. A late one is taken like any
+other and marked; what that costs is nbgrader's late penalty. Every deadline that was ever set is kept with who set it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from gpuclass.exchange.names import identifier
+from gpuclass.exchange.records import NotFound
+from gpuclass.exchange.schema import AssignmentRow, DeadlineRow
+from gpuclass.exchange.store import Store
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """An assignment's deadline; ``due`` is None for none, and then nobody is late.
+
+    ``extensions`` has the times of students who have longer.
+    """
+
+    due: datetime | None = None
+    extensions: Mapping[str, datetime] = field(default_factory=dict)
+
+    def of(self, student: str) -> datetime | None:
+        """When it is due for one student: an extension that is earlier than everybody's deadline is none."""
+        return None if self.due is None else max(self.due, self.extensions.get(student, self.due))
+
+    def late(self, student: str, received: datetime) -> bool:
+        """Whether a submission that came at ``received`` is late; one that came at the very moment is not."""
+        due = self.of(student)
+        return due is not None and received > due
+
+
+class Deadlines:
+    """The deadlines in the exchange's store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, course: str, assignment: str, due: datetime | None, *, by: str, student: str | None = None) -> None:
+        """Set the class's deadline or, with ``student``, theirs; None takes it away.
+
+        Raises:
+            NotFound: the assignment.
+            UnsafeName: the student.
+        """
+        with self._store.writing() as session:
+            if session.get(AssignmentRow, (course, assignment)) is None:
+                raise NotFound("assignment")
+            session.add(
+                DeadlineRow(
+                    course=course,
+                    assignment=assignment,
+                    student=None if student is None else identifier(student),
+                    due=due,
+                    made=self._store.clock(),
+                    made_by=by,
+                )
+            )
+
+    def of(self, course: str, assignment: str) -> Deadline:
+        """One assignment's deadline."""
+        return self.all(course).get(assignment, Deadline())
+
+    def all(self, course: str) -> dict[str, Deadline]:
+        """The deadlines of a course by assignment; an assignment that never had one is not in it."""
+        newest = (
+            select(func.max(DeadlineRow.id))
+            .where(DeadlineRow.course == course)
+            .group_by(DeadlineRow.assignment, DeadlineRow.student)
+        )
+        due: dict[str, datetime | None] = {}
+        extensions: dict[str, dict[str, datetime]] = {}
+        with self._store.reading() as session:
+            for row in session.scalars(select(DeadlineRow).where(DeadlineRow.id.in_(newest))):
+                if row.student is None:
+                    due[row.assignment] = row.due
+                elif row.due is not None:
+                    extensions.setdefault(row.assignment, {})[row.student] = row.due
+        return {name: Deadline(due.get(name), extensions.get(name, {})) for name in due.keys() | extensions.keys()}
