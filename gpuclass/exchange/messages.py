@@ -12,132 +12,132 @@ Language = Literal["ko", "en"]
 _TEXTS: dict[str, dict[Language, str]] = {
     # Names
     "name.path": {
-        "ko": "{name!r}: 폴더 밖을 가리키거나 비어 있는 이름입니다. 과제 폴더 안의 파일만 보낼 수 있습니다.",
+        "ko": "{name!r}: 폴더 밖을 가리키거나 비어 있는 이름이에요. 과제 폴더 안의 파일만 보낼 수 있어요.",
         "en": "{name!r} points outside the folder or is empty. Only files inside the assignment's folder can be sent.",
     },
     "name.character": {
-        "ko": "{name!r}: 이름에 쓸 수 없는 글자가 있습니다. "
-        '/ \\ : * ? " < > | 와 보이지 않는 글자를 빼고 이름을 바꾸세요.',
+        "ko": "{name!r}: 이름에 쓸 수 없는 글자가 있어요. "
+        '/ \\ : * ? " < > | 와 보이지 않는 글자를 빼고 이름을 바꿔 주세요.',
         "en": 'The name {name!r} has a character that is not allowed. Rename it without / \\ : * ? " < > | and '
         "invisible characters.",
     },
     "name.edge": {
-        "ko": "{name!r}: 이름이 빈칸이나 점으로 끝나거나 빈칸으로 시작합니다. 이름을 바꾸세요.",
+        "ko": "{name!r}: 이름이 빈칸이나 점으로 끝나거나 빈칸으로 시작해요. 이름을 바꿔 주세요.",
         "en": "The name {name!r} begins or ends with a space, or ends with a dot. Rename it.",
     },
     "name.reserved": {
-        "ko": "{name!r}: Windows가 장치 이름으로 쓰는 이름입니다. 이름을 바꾸세요.",
+        "ko": "{name!r}: Windows가 장치 이름으로 쓰는 이름이에요. 이름을 바꿔 주세요.",
         "en": "The name {name!r} belongs to a device on Windows. Rename it.",
     },
     "name.length": {
-        "ko": "{name:.40}…: 이름이 너무 깁니다. 짧게 바꾸세요.",
+        "ko": "{name:.40}…: 이름이 너무 길어요. 짧게 바꿔 주세요.",
         "en": "The name {name:.40}… is too long. Give it a shorter one.",
     },
     "name.depth": {
-        "ko": "{name!r}: 폴더가 너무 깊습니다({limit}단계까지). 파일을 위로 옮기세요.",
+        "ko": "{name!r}: 폴더가 너무 깊어요({limit}단계까지). 파일을 위로 옮겨 주세요.",
         "en": "{name!r} lies too deep (at most {limit} levels). Move it up.",
     },
     "name.twin": {
-        "ko": "{name!r}: 대소문자나 글자 조합만 다른 같은 이름이 또 있습니다. 하나의 이름을 바꾸세요.",
+        "ko": "{name!r}: 대소문자나 글자 조합만 다른 같은 이름이 또 있어요. 하나의 이름을 바꿔 주세요.",
         "en": "{name!r} is there twice, but for upper and lower case or composition of letters. Rename one of them.",
     },
     # Sizes and rates
     "size.request": {
-        "ko": "보낸 것이 너무 큽니다. 한 번에 {limit}까지 받습니다. 아무것도 저장하지 않았습니다. "
-        "노트북의 출력을 지우고 데이터 파일을 폴더에서 빼세요.",
+        "ko": "보낸 것이 너무 커요. 한 번에 {limit}까지 받아요. 아무것도 저장하지 않았어요. "
+        "노트북의 출력을 지우고 데이터 파일을 폴더에서 빼 주세요.",
         "en": "That is too large: at most {limit} is taken at once, and nothing was stored. "
         "Clear the notebook's outputs and take data files out of the folder.",
     },
     "size.file": {
-        "ko": "{name!r}: {size}입니다. 파일 하나는 {limit}까지 낼 수 있습니다. "
-        "노트북이면 출력을 지우고, 데이터 파일이면 폴더에서 빼세요.",
+        "ko": "{name!r}: 크기가 {size}예요. 파일 하나는 {limit}까지 낼 수 있어요. "
+        "노트북이면 출력을 지우고, 데이터 파일이면 폴더에서 빼 주세요.",
         "en": "{name!r} has {size}; a file may have {limit}. "
         "Clear its outputs if it is a notebook; take it out of the folder if it is data.",
     },
     "size.submission": {
-        "ko": "모두 {size}입니다. 한 번에 {limit}까지 낼 수 있습니다. 노트북의 출력을 지우고 데이터 파일을 빼세요.",
+        "ko": "모두 합쳐 {size}예요. 한 번에 {limit}까지 낼 수 있어요. 노트북의 출력을 지우고 데이터 파일을 빼 주세요.",
         "en": "All files together have {size}; a submission may have {limit}. "
         "Clear the notebooks' outputs and take data files out of the folder.",
     },
     "size.count": {
-        "ko": "파일이 {count}개입니다. 한 번에 {limit}개까지 낼 수 있습니다. 과제와 상관없는 파일을 폴더에서 빼세요.",
+        "ko": "파일이 {count}개예요. 한 번에 {limit}개까지 낼 수 있어요. 과제와 상관없는 파일을 폴더에서 빼 주세요.",
         "en": "There are {count} files; a submission may have {limit}. "
         "Take those that do not belong out of the folder.",
     },
     "quota": {
-        "ko": "이 과제에 낸 것이 모두 {used}입니다. {limit}까지 저장할 수 있습니다. 앞서 낸 것은 그대로 있습니다. "
-        "파일을 줄이거나 선생님께 말씀드리세요.",
+        "ko": "이 과제에 낸 것이 모두 {used}예요. {limit}까지 저장할 수 있어요. 앞서 낸 것은 그대로 있어요. "
+        "파일을 줄이거나 선생님께 말씀드려 주세요.",
         "en": "Your submissions to this assignment take {used} of {limit}. Those already sent are safe. "
         "Send less, or tell your teacher.",
     },
     "rate": {
-        "ko": "1분에 {limit}번까지 낼 수 있습니다. {seconds}초 뒤에 다시 제출하세요. 앞서 낸 것은 그대로 있습니다.",
+        "ko": "1분에 {limit}번까지 낼 수 있어요. {seconds}초 뒤에 다시 제출해 주세요. 앞서 낸 것은 그대로 있어요.",
         "en": "You can submit {limit} times a minute. Submit again in {seconds} s; those already sent are safe.",
     },
     "busy": {
-        "ko": "앞서 보낸 것을 아직 받고 있습니다. 끝난 뒤에 다시 제출하세요.",
+        "ko": "앞서 보낸 것을 아직 받고 있어요. 끝난 뒤에 다시 제출해 주세요.",
         "en": "What you sent before is still arriving. Submit again when it is done.",
     },
     "slow": {
-        "ko": "{seconds}초 안에 다 오지 않아 받기를 그만두었습니다. 아무것도 저장하지 않았습니다. 다시 제출하세요.",
+        "ko": "{seconds}초 안에 다 오지 않아서 받기를 그만뒀어요. 아무것도 저장하지 않았어요. 다시 제출해 주세요.",
         "en": "It did not arrive within {seconds} s, and nothing was stored. Submit again.",
     },
     # The service's own trouble
     "disk": {
-        "ko": "서버에 저장하지 못했습니다. 제출되지 않았습니다. 선생님께 바로 알리세요.",
+        "ko": "서버에 저장하지 못했어요. 제출되지 않았어요. 선생님께 바로 알려 주세요.",
         "en": "The server could not store it; it was not submitted. Tell your teacher now.",
     },
     "hub": {
-        "ko": "지금은 누구인지 확인할 수 없습니다. 제출되지 않았습니다. 잠시 뒤에 다시 하세요.",
+        "ko": "지금은 누구인지 확인할 수 없어요. 제출되지 않았어요. 잠시 뒤에 다시 해 주세요.",
         "en": "The server cannot check who you are just now; nothing was submitted. Try again in a moment.",
     },
     # The client
     "client.unreachable": {
-        "ko": "제출 서버에 연결할 수 없습니다. 아직 아무것도 보내지 못했습니다. "
-        "잠시 뒤에 다시 하고, 계속되면 선생님께 알리세요.",
+        "ko": "제출 서버에 연결할 수 없어요. 아직 아무것도 보내지 못했어요. "
+        "잠시 뒤에 다시 하고, 계속되면 선생님께 알려 주세요.",
         "en": "The exchange cannot be reached; nothing has been sent. Try again in a moment, and tell your teacher "
         "if it stays so.",
     },
     "client.list": {
-        "ko": "과제 목록을 가져오지 못했습니다. 잠시 뒤에 새로 고치고, 계속되면 선생님께 알리세요.",
+        "ko": "과제 목록을 가져오지 못했어요. 잠시 뒤에 새로 고치고, 계속되면 선생님께 알려 주세요.",
         "en": "The list of assignments could not be fetched. Reload in a moment, and tell your teacher if it stays so.",
     },
     "client.login": {
-        "ko": "로그인이 만료되었습니다. 서버를 멈추었다가 다시 시작하세요. 파일은 그대로 있습니다.",
+        "ko": "로그인이 만료됐어요. 서버를 멈췄다가 다시 시작해 주세요. 파일은 그대로 있어요.",
         "en": "Your login is no longer valid. Stop your server and start it again; your files stay.",
     },
     "client.environment": {
-        "ko": "{name} 환경 변수가 없습니다. 수업 서버에서 연 노트북에서만 쓸 수 있습니다.",
+        "ko": "{name} 환경 변수가 없어요. 수업 서버에서 연 노트북에서만 쓸 수 있어요.",
         "en": "The environment variable {name} is not set. This works only in a server that the class started.",
     },
     "client.course": {
-        "ko": "수업 이름이 없습니다. --course 로 알려 주세요.",
+        "ko": "수업 이름이 없어요. --course 로 알려 주세요.",
         "en": "No course was named. Name it with --course.",
     },
     "client.forbidden": {
-        "ko": "이 수업에서 할 수 없는 일입니다. 잘못된 것 같으면 선생님께 말씀드리세요.",
+        "ko": "이 수업에서 할 수 없는 일이에요. 잘못된 것 같으면 선생님께 말씀드려 주세요.",
         "en": "You may not do this in this course. If that is wrong, tell your teacher.",
     },
     "client.no_assignment": {
-        "ko": "{assignment!r} 과제가 없습니다. 지금 있는 과제: {known}",
+        "ko": "{assignment!r} 과제가 없어요. 지금 있는 과제: {known}",
         "en": "There is no assignment {assignment!r}. There are: {known}",
     },
     "client.none": {"ko": "없음", "en": "none"},
     "client.refused": {
-        "ko": "제출 서버가 거절했습니다: {message}",
+        "ko": "제출 서버가 거절했어요: {message}",
         "en": "The exchange refused: {message}",
     },
     "client.no_folder": {
-        "ko": "{folder} 폴더가 없습니다. 먼저 과제를 받으세요(Fetch).",
+        "ko": "{folder} 폴더가 없어요. 먼저 과제를 받아 주세요(Fetch).",
         "en": "There is no folder {folder}. Fetch the assignment first.",
     },
     "client.there": {
-        "ko": "{folder} 폴더가 이미 있습니다. 있는 파일은 바꾸지 않습니다. 빠진 파일만 받으려면 --replace 를 쓰세요.",
+        "ko": "{folder} 폴더가 이미 있어요. 있는 파일은 바꾸지 않아요. 빠진 파일만 받으려면 --replace 를 써 주세요.",
         "en": "The folder {folder} is there already; nothing in it is changed. "
         "To get missing files only, use --replace.",
     },
     "client.not_a_folder": {
-        "ko": "{folder} 은(는) 폴더가 아니거나 다른 곳을 가리키는 링크입니다. 이름을 바꾸거나 지우고 다시 하세요.",
+        "ko": "{folder} 은(는) 폴더가 아니거나 다른 곳을 가리키는 링크예요. 이름을 바꾸거나 지우고 다시 해 주세요.",
         "en": "{folder} is not a folder, or is a link to somewhere else. Rename or remove it and try again.",
     },
     "client.skipped_link": {
@@ -153,51 +153,51 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "not sent: {reason}",
     },
     "client.missing": {
-        "ko": "{names} 이(가) 폴더에 없습니다.",
+        "ko": "{names} 이(가) 폴더에 없어요.",
         "en": "not in the folder: {names}",
     },
     "client.not_submitted": {
-        "ko": "제출하지 않았습니다. {reason}",
+        "ko": "제출하지 않았어요. {reason}",
         "en": "Not submitted. {reason}",
     },
     "client.submitted": {
-        "ko": "제출했습니다: {assignment} · {time} · {size} · 접수 번호 {number}",
+        "ko": "제출했어요: {assignment} · {time} · {size} · 접수 번호 {number}",
         "en": "Submitted: {assignment} · {time} · {size} · receipt {number}",
     },
-    "client.fetched": {"ko": "받았습니다: {folder}", "en": "Fetched: {folder}"},
+    "client.fetched": {"ko": "받았어요: {folder}", "en": "Fetched: {folder}"},
     "client.feedback": {"ko": "채점 결과: {path}", "en": "Feedback: {path}"},
     "client.no_feedback": {
-        "ko": "{assignment}: 아직 채점 결과가 없습니다.",
+        "ko": "{assignment}: 아직 채점 결과가 없어요.",
         "en": "{assignment}: no feedback yet.",
     },
     "client.released": {
-        "ko": "배포했습니다: {assignment} (판 {version})",
+        "ko": "배포했어요: {assignment} (판 {version})",
         "en": "Released: {assignment}, version {version}",
     },
     "client.already_released": {
-        "ko": "{assignment} 은(는) 이미 배포되어 있습니다. 고친 판을 내려면 --force 를 쓰세요. "
-        "제출된 것은 모두 남습니다.",
+        "ko": "{assignment} 은(는) 이미 배포되어 있어요. 고친 판을 내려면 --force 를 써 주세요. "
+        "제출된 것은 모두 남아요.",
         "en": "{assignment} is released already. Use --force for a corrected version; every submission stays.",
     },
     "client.feedback_released": {
-        "ko": "채점 결과를 공개했습니다: {assignment} · {student} · {time}",
+        "ko": "채점 결과를 공개했어요: {assignment} · {student} · {time}",
         "en": "Feedback released: {assignment} · {student} · {time}",
     },
     "client.collected": {
-        "ko": "모았습니다: {assignment} · {student} · {time}",
+        "ko": "모았어요: {assignment} · {student} · {time}",
         "en": "Collected: {assignment} · {student} · {time}",
     },
     "client.hidden": {
-        "ko": "숨겼습니다: {assignment}. 제출된 것은 모두 남아 있습니다.",
+        "ko": "숨겼어요: {assignment}. 제출된 것은 모두 남아 있어요.",
         "en": "Hidden: {assignment}. Every submission is kept.",
     },
     "client.not_removable": {
-        "ko": "제출된 것은 지울 수 없습니다.",
+        "ko": "제출된 것은 지울 수 없어요.",
         "en": "Submissions cannot be removed.",
     },
     "state.waiting": {"ko": "채점 기다리는 중", "en": "waiting to be graded"},
     "state.running": {"ko": "채점 중", "en": "being graded"},
-    "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인합니다", "en": "not graded; your teacher will look at it"},
+    "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인해요", "en": "not graded; your teacher will look at it"},
     "state.score": {"ko": "{max_score:g}점 중 {score:g}점", "en": "{score:g} of {max_score:g} points"},
 }
 

@@ -374,7 +374,7 @@ def test_an_expired_token_is_told_in_words(student: Desk) -> None:
 def test_messages_are_korean_unless_the_class_is_english(student: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     english = student.environment
     monkeypatch.setattr(Desk, "environment", {**english, "GPUCLASS_LANGUAGE": "ko"})
-    with pytest.raises(ExchangeError, match="과제가 없습니다"):
+    with pytest.raises(ExchangeError, match="과제가 없어요"):
         student.do("FetchAssignment", "nothing")
 
 
