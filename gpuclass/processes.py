@@ -61,7 +61,7 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             environment={"CONFIGPROXY_AUTH_TOKEN": token(settings.secrets, "proxy")},
             listens=(str(site.listen), site.port),
         ),
-        Process("exchange", (python, "-m", "gpuclass", "exchange"), listens=(gateway, site.exchange_port)),
+        Process("exchange", (python, "-m", "gpuclass", "exchange", "serve"), listens=(gateway, site.exchange_port)),
         *(() if settings.gpu.mode is Mode.OFF else (watch,)),
         Process(
             "hub",

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from gpuclass import processes
+from gpuclass import cli, processes
 from gpuclass.gpus.model import Mode
 from gpuclass.processes import Process, ProcessError, StopSignal, Supervisor, as_service_user, service_user_may_read
 from gpuclass.settings import SERVICE_UID, Settings
@@ -113,6 +114,14 @@ def test_the_hub_is_found_on_the_class_network_only(settings: Settings) -> None:
     assert listens["exchange"] == ("10.89.0.1", 8082)
     assert listens["proxy"] == ("127.0.0.1", 8000)
     assert listens["grading"] is None
+
+
+def test_every_process_of_ours_is_a_command_that_there_is(settings: Settings) -> None:
+    for process in processes.processes(settings):
+        if process.argv[1:3] == ("-m", "gpuclass"):
+            shown = CliRunner().invoke(cli.app, [*process.argv[3:], "--help"])
+            assert shown.exit_code == 0, process.argv
+            assert "COMMAND" not in shown.output, "a group does nothing by itself"
 
 
 class Started:

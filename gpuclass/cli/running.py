@@ -1,4 +1,4 @@
-"""``gpuclass up``, ``demo``, and the services that they start: ``exchange``, ``grading`` and ``watch``."""
+"""``gpuclass up``, ``demo``, and services that they start: ``grading`` and ``watch``; ``exchange serve`` is beside."""
 
 from __future__ import annotations
 
@@ -41,15 +41,6 @@ def demo_command(
     from gpuclass import demo
 
     raise typer.Exit(demo.run(folder.resolve(), once=once))
-
-
-@app.command()
-def exchange() -> None:
-    """Run the exchange: assignments out, submissions in, feedback back."""
-    from gpuclass.exchange.service import serve
-    from gpuclass.settings import load
-
-    serve(load())
 
 
 @app.command()

@@ -104,7 +104,7 @@ class Camp:
         if self.as_process:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    [Path(sys.executable).with_name("gpuclass"), "exchange"],
+                    [Path(sys.executable).with_name("gpuclass"), "exchange", "serve"],
                     env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
                     stdout=log,
                     stderr=log,
