@@ -240,6 +240,11 @@ class ExchangeSection(Section):
         "1G", validate_default=True, description="All submissions of one student to one assignment together, on disk."
     )
     per_minute: int = Field(20, ge=1, description="Submissions of one student in one minute.")
+    reserve: Size = Field(
+        "1G",
+        validate_default=True,
+        description="Space on the data folder's disk that the exchange leaves free; hub and gradebook need some.",
+    )
 
 
 class GradingSection(Section):

@@ -1,18 +1,25 @@
 """Files by content: each is kept once, under its SHA-256, and never changes.
 
-A file that ``keep`` returned is on disk: written beside, synced, renamed, and the folder synced. A process killed at
-any point leaves at most files in a folder of its own, which the next start removes. Several processes may share it.
+A file is written beside, synced, renamed, and its folder synced; only then is it kept. A process killed at any point
+leaves at most files in a folder of its own, which the next start removes. Several processes may share it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gpuclass.exchange.records import DiskFull
 
 READ_ONLY = 0o440
 
@@ -27,10 +34,16 @@ class Blob:
 
 
 class Blobs:
-    """The files below one folder: ``objects/`` and, while they are written, ``incoming/``."""
+    """The files below one folder: ``objects/`` and, while they are written, ``incoming/``.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: made when it is not there.
+        reserve: bytes of the disk that drafts leave free for what else is on it.
+    """
+
+    def __init__(self, folder: Path, reserve: int = 0) -> None:
         self._objects = folder / "objects"
+        self._reserve = reserve
         incoming = folder / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         self._objects.mkdir(exist_ok=True)
@@ -51,19 +64,41 @@ class Blobs:
         """A folder on the same disk for this process's files in the making; gone after it."""
         return self._incoming
 
-    def keep(self, content: bytes) -> Blob:
-        """Put ``content`` on disk; when this returns it survives a kill and a power cut.
+    def check_room(self, size: int) -> None:
+        """Refuse what would go below the reserve.
 
         Raises:
-            OSError: the disk is full or broken; nothing was kept.
+            DiskFull: ``size`` more bytes would leave less free than the reserve.
         """
-        sha256, md5 = hashlib.sha256(content), hashlib.md5(content, usedforsecurity=False)
-        blob = Blob(sha256.hexdigest(), md5.hexdigest(), len(content))
-        path = self.path(blob.sha256)
-        if not (path.is_file() and path.stat().st_size == blob.size):
-            self._write(path, content)
-        sync_folder(path.parent)  # also when it was there: the process that renamed it may not have come this far
-        return blob
+        disk = os.statvfs(self._incoming)
+        free = disk.f_bavail * disk.f_frsize
+        if free - size < self._reserve:
+            raise DiskFull(free, self._reserve)
+
+    def draft(self) -> Draft:
+        """A file to be written piece by piece."""
+        return Draft(self)
+
+    def keep(self, drafts: Iterable[Draft]) -> None:
+        """Put finished drafts in their places; when this returns they survive a kill and a power cut.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        folders = set()
+        for draft in drafts:
+            path = self.path(draft.finish().sha256)
+            draft.place(path)
+            folders.add(path.parent)
+        for folder in folders:  # also of a file that was there: who renamed it may not have come this far yet
+            sync_folder(folder)
+
+    def has(self, blob: Blob) -> bool:
+        """Whether this content is here, as long as it should be."""
+        try:
+            return self.path(blob.sha256).stat().st_size == blob.size
+        except FileNotFoundError:
+            return False
 
     def path(self, sha256: str) -> Path:
         """Where the file with this hash lies."""
@@ -73,19 +108,80 @@ class Blobs:
         """The content with this hash."""
         return self.path(sha256).read_bytes()
 
-    def _write(self, path: Path, content: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self._incoming)
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(handle, READ_ONLY)
-                os.fsync(handle)
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+    def __iter__(self) -> Iterator[str]:
+        """The hashes of all files that are kept."""
+        for folder in sorted(self._objects.iterdir()):
+            yield from sorted(path.name for path in folder.iterdir())
+
+
+class Draft:
+    """A file in the making, hashed while it is written. Used as a context, nothing of it is left unless it was kept.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        blobs.check_room(0)
+        self.size = 0
+        self._blobs = blobs
+        self._blob: Blob | None = None
+        self._synced = False
+        self._hashes = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        handle, name = tempfile.mkstemp(dir=blobs.incoming)
+        self._file = os.fdopen(handle, "wb")
+        self._path = Path(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drop()
+
+    def write(self, chunk: bytes) -> None:
+        """Add a piece at the end.
+
+        Raises:
+            DiskFull: it would go below the reserve.
+            OSError: the disk is full or broken.
+        """
+        self._blobs.check_room(len(chunk))
+        for each in self._hashes:
+            each.update(chunk)
+        self._file.write(chunk)
+        self.size += len(chunk)
+
+    def finish(self) -> Blob:
+        """End the file; when this first returns its content is on disk. It has no name yet: see ``Blobs.keep``.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        if self._blob is None:
+            sha256, md5 = (each.hexdigest() for each in self._hashes)
+            blob = Blob(sha256, md5, self.size)
+            self._file.flush()
+            os.fchmod(self._file.fileno(), READ_ONLY)
+            if not self._blobs.has(blob):
+                os.fsync(self._file.fileno())
+                self._synced = True
+            self._file.close()
+            self._blob = blob
+        return self._blob
+
+    def place(self, path: Path) -> None:
+        """Give the finished file its name; the name is on disk once its folder was synced."""
+        if not self._blobs.has(self.finish()):
+            if not self._synced:
+                raise OSError(errno.EIO, f"{path} was there a moment ago")
+            self._path.replace(path)
+
+    def drop(self) -> None:
+        """Remove what is left of it; nothing if it was kept, or dropped before."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # what did not fit on the disk is not missed
+            self._file.close()
 
 
 def sync_folder(folder: Path) -> None:

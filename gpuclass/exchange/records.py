@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import errno
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -34,6 +35,15 @@ class QuotaExceeded(Exception):  # noqa: N818  # as above
         self.limit = limit
 
 
+class DiskFull(OSError):  # noqa: N818  # as above
+    """Too little is free on the disk to take more; everything else on it needs what is left."""
+
+    def __init__(self, free: int, reserve: int) -> None:
+        super().__init__(errno.ENOSPC, f"{free} bytes are free on the disk and {reserve} of them reserved")
+        self.free = free
+        self.reserve = reserve
+
+
 @dataclass(frozen=True)
 class File:
     """One file of a release, a submission or feedback."""
@@ -53,6 +63,7 @@ class Submission:
         key: the sender's own for this press; what comes again under it is this submission.
         queued: when the student pressed while the exchange could not be reached, by the student's own clock, which
             proves nothing; None for what came at once.
+        again: what was sent just now had come before, under the same key; this is what was kept then.
     """
 
     id: int
@@ -65,6 +76,7 @@ class Submission:
     version: int
     key: str | None = None
     queued: datetime | None = None
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         store: where it keeps things; without it the one in ``settings.exchange_folder``, closed with the service.
         identity: who a token belongs to; without it the hub's word.
     """
-    own_store = store or Store(settings.exchange_folder)
+    own_store = store or Store(settings.exchange_folder, reserve=settings.exchange.reserve)
     who = identity or Identity(settings.hub_api)
 
     @asynccontextmanager

@@ -11,7 +11,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +23,13 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session, aliased
 
-from gpuclass.exchange.blobs import Blobs
+from gpuclass.exchange.blobs import Blobs, Draft
 from gpuclass.exchange.database import utc_now
 from gpuclass.exchange.names import file_paths, identifier
 from gpuclass.exchange.queue import Queue, latest_of, submissions_of
 from gpuclass.exchange.records import (
     AlreadyThere,
+    DiskFull,
     Feedback,
     File,
     Job,
@@ -48,8 +51,23 @@ from gpuclass.exchange.schema import (
 )
 from gpuclass.exchange.wire import show_time
 
-__all__ = ["AlreadyThere", "Feedback", "File", "Job", "NotFound", "QuotaExceeded", "Standing", "Store", "Submission"]
+__all__ = [
+    "AlreadyThere",
+    "DiskFull",
+    "Draft",
+    "Feedback",
+    "File",
+    "Files",
+    "Job",
+    "KeyReused",
+    "NotFound",
+    "QuotaExceeded",
+    "Standing",
+    "Store",
+    "Submission",
+]
 
+Files = Mapping[str, bytes | Draft]  # content by path
 BLOCK = 4096  # bytes a file takes on disk at least: many tiny files fill a quota too
 TIMESTAMP_FILE = "timestamp.txt"  # where nbgrader looks for a submission's time
 
@@ -60,17 +78,21 @@ class Store(Queue):
     Args:
         folder: ``settings.exchange_folder``; made when it is not there.
         clock: aware times; the server's.
+        reserve: bytes of the disk that new files leave free.
+
+    Attributes:
+        blobs: the files.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now, *, reserve: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder / "exchange.db", clock)
-        self._blobs = Blobs(folder)
+        self.blobs = Blobs(folder, reserve)
 
     def close(self) -> None:
         """Close the database and remove files in the making."""
         super().close()
-        self._blobs.close()
+        self.blobs.close()
 
     def __enter__(self) -> Self:
         return self
@@ -83,11 +105,27 @@ class Store(Queue):
     @property
     def incoming(self) -> Path:
         """A folder for this process's unfinished uploads; removed with it."""
-        return self._blobs.incoming
+        return self.blobs.incoming
+
+    def check_room(self, size: int) -> None:
+        """Refuse ``size`` bytes that the disk has no room for.
+
+        Raises:
+            DiskFull: they would go below the reserve.
+        """
+        self.blobs.check_room(size)
+
+    def draft(self) -> Draft:
+        """A file to be written piece by piece, for ``submit``; nothing is left of it unless that takes it.
+
+        Raises:
+            DiskFull: there is no room.
+        """
+        return self.blobs.draft()
 
     # Assignments and their releases
 
-    def release(self, course: str, assignment: str, files: Mapping[str, bytes], *, by: str, again: bool = False) -> int:
+    def release(self, course: str, assignment: str, files: Files, *, by: str, again: bool = False) -> int:
         """Make a version of an assignment the one that is fetched; returns its number.
 
         Submissions to earlier versions stay what they are. A hidden assignment appears again.
@@ -158,7 +196,7 @@ class Store(Queue):
         course: str,
         assignment: str,
         student: str,
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         received: datetime | None = None,
         quota: int | None = None,
@@ -172,7 +210,7 @@ class Store(Queue):
             course: its name.
             assignment: its name.
             student: the login, as the hub knows it.
-            files: content by path.
+            files: content by path, as bytes or as finished drafts.
             received: when the request arrived; now, if not given. No two submissions of a student to an assignment
                 have the same time: a later one moves on by a microsecond.
             quota: bytes on disk that this student's submissions to this assignment may take.
@@ -185,23 +223,24 @@ class Store(Queue):
             NotFound: the course or the assignment.
             KeyReused: other files came under this key before; nothing was kept.
             QuotaExceeded: the quota would be passed; nothing was kept.
-            OSError: the disk is full or broken; nothing was kept.
+            DiskFull: there is no room; nothing was kept.
+            OSError: the disk is full or broken; there is no submission.
         """
         received = received or self.clock()
-        with self.reading() as session:  # before anything is written
-            _assignment(session, course, assignment)
-        tree = self._keep(files)
-        mine = submissions_of(course, assignment, student)
+        with self._drafts(files) as drafts:
+            tree = _Tree(drafts)
+            mine = submissions_of(course, assignment, student)
+            with self.reading() as session:  # before anything has its place
+                _assignment(session, course, assignment)
+                earlier = _earlier(session, mine, key, tree, quota)
+            if earlier is not None:
+                return earlier
+            self.blobs.keep(drafts.values())
         with self.writing() as session:
             _assignment(session, course, assignment)
-            earlier = _under_key(session, mine, key)
-            if earlier is not None and earlier.tree != tree.sha256:
-                raise KeyReused
+            earlier = _earlier(session, mine, key, tree, quota)  # the same press, twice at once
             if earlier is not None:
-                return _submission(earlier)
-            used = session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
-            if quota is not None and used + tree.space > quota:
-                raise QuotaExceeded(used, quota)
+                return earlier
             while session.scalar(select(SubmissionRow.id).where(*mine, SubmissionRow.received == received)):
                 received += timedelta(microseconds=1)
             _add_tree(session, tree)
@@ -221,6 +260,17 @@ class Store(Queue):
             session.flush()
             session.add(JobRow(submission=row.id, requested_by=student, state="waiting", queued=self.clock()))
             return _submission(row)
+
+    def earlier(self, course: str, assignment: str, student: str, key: str) -> Submission | None:
+        """What came from this student to this assignment under this key."""
+        with self.reading() as session:
+            row = _under_key(session, submissions_of(course, assignment, student), key)
+            return None if row is None else _again(row)
+
+    def used(self, course: str, assignment: str, student: str) -> int:
+        """Bytes on disk that a student's submissions to an assignment take, as ``quota`` counts them."""
+        with self.reading() as session:
+            return _used(session, submissions_of(course, assignment, student))
 
     def submission(self, submission_id: int) -> Submission:
         """One submission by its number.
@@ -283,7 +333,7 @@ class Store(Queue):
 
     def read(self, file: File) -> bytes:
         """What is in a file."""
-        return self._blobs.read(file.sha256)
+        return self.blobs.read(file.sha256)
 
     def write_files(self, submission: Submission, folder: Path) -> None:
         """Put a submission's files into ``folder``, replacing it, with the server's time as ``timestamp.txt``.
@@ -311,7 +361,7 @@ class Store(Queue):
     def put_feedback(
         self,
         submission: Submission,
-        files: Mapping[str, bytes],
+        files: Files,
         *,
         released: bool,
         score: float | None = None,
@@ -348,24 +398,37 @@ class Store(Queue):
         with self.reading() as session:
             return _files(session, feedback.sha256)
 
-    def _keep(self, files: Mapping[str, bytes]) -> _Tree:
-        """Put files on disk and return their list, in its one form."""
-        entries = []
-        for path, content in zip(file_paths(files), files.values(), strict=True):
-            blob = self._blobs.keep(content)
-            entries.append([path, blob.sha256, blob.md5, blob.size])
-        entries.sort()
-        return _Tree(entries)
+    def _keep(self, files: Files) -> _Tree:
+        """Put files on disk and return their list."""
+        with self._drafts(files) as drafts:
+            self.blobs.keep(drafts.values())
+            return _Tree(drafts)
+
+    @contextmanager
+    def _drafts(self, files: Files) -> Iterator[dict[str, Draft]]:
+        """Finished drafts by safe path; those that were made here are dropped if nothing came of them."""
+        with ExitStack() as made_here:
+            drafts = {}
+            for path, content in zip(file_paths(files), files.values(), strict=True):
+                if isinstance(content, Draft):
+                    drafts[path] = content
+                else:
+                    drafts[path] = made_here.enter_context(self.draft())
+                    drafts[path].write(content)
+                drafts[path].finish()
+            yield drafts
 
 
 class _Tree:
-    """A list of files, ready for the database."""
+    """The list of finished files in its one form, ready for the database."""
 
-    def __init__(self, entries: list[list[Any]]) -> None:
-        self.entries = entries
-        self.sha256 = hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
-        self.size = sum(size for *_, size in entries)
-        self.space = sum(max(size, BLOCK) for *_, size in entries)
+    def __init__(self, drafts: Mapping[str, Draft]) -> None:
+        blobs = {path: draft.finish() for path, draft in drafts.items()}
+        entries: list[list[Any]] = [[path, blob.sha256, blob.md5, blob.size] for path, blob in blobs.items()]
+        self.entries = sorted(entries)
+        self.sha256 = hashlib.sha256(json.dumps(self.entries, separators=(",", ":")).encode()).hexdigest()
+        self.size = sum(size for *_, size in self.entries)
+        self.space = sum(max(size, BLOCK) for *_, size in self.entries)
 
 
 def _add_tree(session: Session, tree: _Tree) -> None:
@@ -408,6 +471,25 @@ def _under_key(session: Session, mine: Sequence[Any], key: str | None) -> Submis
     return None if key is None else session.scalar(select(SubmissionRow).where(*mine, SubmissionRow.key == key))
 
 
+def _earlier(
+    session: Session, mine: Sequence[Any], key: str | None, tree: _Tree, quota: int | None
+) -> Submission | None:
+    """What came under this key before; None if this is new and may be kept."""
+    row = _under_key(session, mine, key)
+    if row is not None and row.tree != tree.sha256:
+        raise KeyReused
+    if row is not None:
+        return _again(row)
+    used = _used(session, mine)
+    if quota is not None and used + tree.space > quota:
+        raise QuotaExceeded(used, quota)
+    return None
+
+
+def _used(session: Session, mine: Sequence[Any]) -> int:
+    return session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
+
+
 def _files(session: Session, tree: str) -> tuple[File, ...]:
     return tuple(File(*entry) for entry in session.get_one(TreeRow, tree).files)
 
@@ -425,6 +507,10 @@ def _submission(row: SubmissionRow) -> Submission:
         row.key,
         row.queued,
     )
+
+
+def _again(row: SubmissionRow) -> Submission:
+    return replace(_submission(row), again=True)
 
 
 def _feedback(row: FeedbackRow) -> Feedback:

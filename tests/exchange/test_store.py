@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +19,7 @@ import pytest
 from gpuclass.exchange.names import UnsafeName
 from gpuclass.exchange.queue import ATTEMPTS_LIMIT
 from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import AlreadyThere, NotFound, QuotaExceeded, Store
+from gpuclass.exchange.store import AlreadyThere, DiskFull, KeyReused, NotFound, QuotaExceeded, Store
 
 NINE = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
 FILES = {"warm-up.ipynb": b'{"cells": []}', "data/points.csv": b"x,y\n"}
@@ -90,7 +93,7 @@ def test_the_same_content_is_kept_once(store: Store, tmp_path: Path) -> None:
 def test_a_file_cut_short_by_a_broken_disk_is_replaced_when_it_is_sent_again(store: Store) -> None:
     submission = store.submit("camp", "warm-up", "student1", FILES)
     file = store.files(submission)[0]
-    path = store._blobs.path(file.sha256)
+    path = store.blobs.path(file.sha256)
     path.chmod(0o600)
     path.write_bytes(b"")
     store.submit("camp", "warm-up", "student1", FILES)
@@ -164,6 +167,72 @@ def test_a_full_disk_refuses_and_leaves_nothing_half_done(store: Store, monkeypa
         store.submit("camp", "warm-up", "student1", {"new.txt": b"new"})
     assert store.submissions("camp", "warm-up") == []
     assert list(store.incoming.iterdir()) == []
+
+
+def test_a_draft_written_in_pieces_is_submitted_and_keeps_nothing_open(store: Store) -> None:
+    with store.draft() as draft:
+        for piece in (b"first ", b"", b"second"):
+            draft.write(piece)
+        assert draft.size == 12
+        blob = draft.finish()
+        assert blob.sha256 == hashlib.sha256(b"first second").hexdigest()
+        assert blob.md5 == hashlib.md5(b"first second", usedforsecurity=False).hexdigest()
+        submission = store.submit("camp", "warm-up", "student1", {"a.txt": draft, "b.txt": b"first second"})
+    assert [store.read(file) for file in store.files(submission)] == [b"first second"] * 2
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_a_draft_that_is_dropped_leaves_nothing_and_cannot_be_submitted(store: Store) -> None:
+    draft = store.draft()
+    draft.write(b"new")
+    draft.finish()
+    draft.drop()
+    draft.drop()
+    assert list(store.incoming.iterdir()) == []
+    with pytest.raises(OSError, match="No such file"):
+        store.submit("camp", "warm-up", "student1", {"new.txt": draft})
+    assert store.submissions("camp", "warm-up") == []
+
+
+def test_a_refused_submission_leaves_no_file_behind(store: Store, tmp_path: Path) -> None:
+    store.submit("camp", "warm-up", "student1", FILES, key="press-1")
+    before = contents(tmp_path / "exchange" / "objects")
+    with pytest.raises(KeyReused):
+        store.submit("camp", "warm-up", "student1", {"other.txt": b"other"}, key="press-1")
+    with store.draft() as draft:
+        draft.write(b"x" * 10_000)
+        with pytest.raises(QuotaExceeded):
+            store.submit("camp", "warm-up", "student1", {"large.txt": draft}, quota=10_000)
+    assert contents(tmp_path / "exchange" / "objects") == before
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_what_is_pressed_again_says_so_and_is_found_by_its_key(store: Store) -> None:
+    assert store.earlier("camp", "warm-up", "student1", "press-1") is None
+    first = store.submit("camp", "warm-up", "student1", FILES, key="press-1")
+    second = store.submit("camp", "warm-up", "student1", FILES, key="press-1", quota=1)
+    assert (first, first.again, second.again) == (second, False, True)
+    assert store.earlier("camp", "warm-up", "student1", "press-1") == first
+    assert store.earlier("camp", "warm-up", "student2", "press-1") is None
+    assert store.used("camp", "warm-up", "student1") == 2 * 4096
+
+
+def test_below_the_reserve_nothing_is_taken_and_all_else_goes_on(tmp_path: Path) -> None:
+    with Store(tmp_path) as roomy:
+        add_course(roomy, "camp")
+        roomy.release("camp", "warm-up", FILES, by="teacher")
+        sent = roomy.submit("camp", "warm-up", "student1", FILES)
+    free = shutil.disk_usage(tmp_path).free
+    with Store(tmp_path, reserve=2 * free) as store:
+        with pytest.raises(DiskFull) as refusal:
+            store.submit("camp", "warm-up", "student2", FILES)
+        assert refusal.value.errno == errno.ENOSPC
+        assert store.submissions("camp", "warm-up") == [sent]
+        assert store.claim() is not None
+    with Store(tmp_path, reserve=free // 2) as store:
+        store.check_room(0)
+        with pytest.raises(DiskFull):
+            store.check_room(free)
 
 
 def test_feedback_replaces_earlier_feedback(store: Store) -> None:
