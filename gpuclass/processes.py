@@ -131,6 +131,23 @@ def wrapped(process: Process, docker_gid: int, data: Path) -> tuple[str, ...]:
     )
 
 
+def go_on_as_service_user(settings: Settings) -> None:
+    """As root over a data folder of the service user, start this very command again with that user's rights.
+
+    What root writes there, the services cannot read. Does not return when it starts the command again.
+    """
+    if os.geteuid() != 0 or settings.data.stat().st_uid != SERVICE_UID:
+        return
+    command = as_service_user(
+        (str(BIN / "python"), "-m", "gpuclass", *sys.argv[1:]),
+        caller_uid=0,
+        docker_gid=None,
+        may_read_checkout=service_user_may_read(ROOT, Path(sys.executable), settings.data.parent),
+    )
+    kept = {name: os.environ[name] for name in ("TERM", "COLUMNS", "NO_COLOR") if name in os.environ}
+    os.execvpe(command[0], command, environment(settings, kept))  # noqa: S606  # own program, no shell
+
+
 class Supervisor:
     """Starts the processes, starts again what dies, and stops all of them."""
 

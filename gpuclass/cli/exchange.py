@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gpuclass.exchange.store import Store
+    from gpuclass.settings import Settings
 
 exchange_app = typer.Typer(
     help="Assignments out, submissions in, feedback back: run the exchange, and look after what it keeps.",
@@ -17,3 +25,88 @@ def exchange_serve() -> None:
     from gpuclass.settings import load
 
     serve(load())
+
+
+@exchange_app.command("deadline")
+def exchange_deadline(
+    assignment: Annotated[str, typer.Argument(help="The assignment's name.")],
+    when: Annotated[
+        str,
+        typer.Argument(
+            help='"2026-11-24 18:00", "18:00" for today, "+30m" or "+2h" from now, or "none"; without it the deadline '
+            "is shown."
+        ),
+    ] = "",
+    student: Annotated[str, typer.Option(metavar="LOGIN", help="Only for this student: more time than others.")] = "",
+    course: Annotated[str, typer.Option(help="Another course than the class's own.")] = "",
+) -> None:
+    """Show until when an assignment can be handed in, or set it; the class's time, and at once.
+
+    A submission counts by when it reached the exchange; a late one is taken like any other and marked.
+    """
+    from datetime import UTC, datetime
+
+    from gpuclass.accounts import Accounts
+    from gpuclass.errors import UsageError
+    from gpuclass.exchange.deadlines import Deadlines
+    from gpuclass.exchange.names import UnsafeName, identifier
+    from gpuclass.exchange.when import moment
+    from gpuclass.settings import load
+
+    settings = load()
+    course, zone, now = course or settings.course, settings.class_.timezone, datetime.now(UTC)
+    due = moment(when, zone, now) if when else None
+    try:
+        student = identifier(student) if student else ""
+    except UnsafeName:
+        raise UsageError(f"{student!r} cannot be anybody's login.") from None
+    with _written(settings) as store:
+        deadlines = Deadlines(store)
+        _existing(store, course, assignment)
+        if when:
+            deadlines.put(course, assignment, due, by="operator", student=student or None)
+            if student and Accounts(settings.accounts_path).person(student) is None:
+                typer.echo(f"Warning: nobody in the class logs in as {student!r} (`gpuclass roster list`).", err=True)
+            if due is not None and due < now:
+                typer.echo("Warning: that is in the past; what comes now is late.", err=True)
+        elif student:
+            typer.echo(f"{assignment}, {student}: {_due(deadlines.of(course, assignment).of(student), settings, now)}")
+            return
+        found = deadlines.of(course, assignment)
+        typer.echo(f"{assignment}: {_due(found.due, settings, now)}")
+        for login, extension in sorted(found.extensions.items()):
+            counts = found.of(login) == extension
+            reason = "no effect: " + ("the class has no deadline" if found.due is None else "the class has longer")
+            typer.echo(f"  {login}: {_due(extension, settings, now)}{'' if counts else f' ({reason})'}")
+
+
+def _due(due: datetime | None, settings: Settings, now: datetime) -> str:
+    from gpuclass.exchange.when import show, span
+
+    if due is None:
+        return "no deadline; nobody is late"
+    seconds = (due - now).total_seconds()
+    away = f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"due {show(due, settings.class_.timezone)} ({settings.class_.timezone}), {away}"
+
+
+def _written(settings: Settings) -> Store:
+    """The store, to be changed; as the user who owns it."""
+    from gpuclass.exchange.store import Store
+    from gpuclass.processes import go_on_as_service_user
+
+    go_on_as_service_user(settings)
+    return Store(settings.exchange_folder)
+
+
+def _existing(store: Store, course: str, assignment: str) -> None:
+    from gpuclass.errors import UsageError
+    from gpuclass.exchange.store import NotFound
+
+    try:
+        known = store.assignments(course)
+    except NotFound:
+        raise UsageError(f"There is no course {course!r}; `gpuclass exchange status` shows those there are.") from None
+    if assignment not in known:
+        names = ", ".join(known) or "none yet"
+        raise UsageError(f"No assignment {assignment!r} is released in {course}. Released: {names}.")

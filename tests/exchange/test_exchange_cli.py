@@ -1,0 +1,139 @@
+"""``gpuclass exchange …`` as an operator types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gpuclass import cli, roster
+from gpuclass.accounts import Accounts
+from gpuclass.exchange.courses import Courses
+from gpuclass.exchange.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store import Store
+from gpuclass.roster import Roster
+from gpuclass.settings import SERVICE_UID, Settings
+from tests.conftest import MakeSettings
+from tests.exchange.conftest import ROSTER
+
+Command = Callable[..., Result]
+SIX = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)  # 18:00 in Seoul
+
+
+@pytest.fixture
+def class_(make_settings: MakeSettings, tmp_path: Path) -> Settings:
+    """A class with a roster and one assignment, released; no service runs."""
+    settings = make_settings()
+    (tmp_path / "roster.csv").write_text(ROSTER, encoding="utf-8")
+    Accounts(settings.accounts_path).apply(roster.read(settings.roster_path), {})
+    with Store(settings.exchange_folder) as store:
+        Courses(store, settings.course, lambda: Roster(()))
+        store.release("camp", "warm-up", {"warm-up.ipynb": b"{}"}, by="teacher")
+    return settings
+
+
+@pytest.fixture
+def exchange(class_: Settings) -> Command:
+    """Run ``gpuclass exchange …``."""
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(
+            cli.app, ["exchange", *arguments], env={"GPUCLASS_CONFIG": str(class_.path), "COLUMNS": "200"}
+        )
+
+    return run
+
+
+def deadline(settings: Settings) -> Deadline:
+    with Store(settings.exchange_folder) as store:
+        return Deadlines(store).of("camp", "warm-up")
+
+
+def test_alone_it_shows_its_commands() -> None:
+    shown = CliRunner().invoke(cli.app, ["exchange"])
+    assert "serve" in shown.output
+    assert "deadline" in shown.output
+
+
+def test_a_deadline_is_typed_and_shown_in_the_classs_time(exchange: Command, class_: Settings) -> None:
+    result = exchange("deadline", "warm-up", "2026-11-24 18:00")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("warm-up: due Tue 2026-11-24 18:00 (Asia/Seoul), ")
+    assert deadline(class_) == Deadline(SIX)
+    assert exchange("deadline", "warm-up").stdout == result.stdout
+
+
+def test_a_student_gets_longer_and_loses_it_again(exchange: Command, class_: Settings) -> None:
+    exchange("deadline", "warm-up", "2026-11-24 18:00")
+    result = exchange("deadline", "warm-up", "2026-11-24 19:00", "--student", "student1")
+    assert "\n  student1: due Tue 2026-11-24 19:00 (Asia/Seoul), " in result.stdout
+    assert "Warning: nobody" not in result.stderr
+    assert deadline(class_) == Deadline(SIX, {"student1": SIX + timedelta(hours=1)})
+    assert exchange("deadline", "warm-up", "--student", "student2").stdout.startswith(
+        "warm-up, student2: due Tue 2026-11-24 18:00"
+    )
+    exchange("deadline", "warm-up", "none", "--student", "student1")
+    assert deadline(class_) == Deadline(SIX)
+
+
+def test_none_takes_the_deadline_away(exchange: Command, class_: Settings) -> None:
+    exchange("deadline", "warm-up", "2026-11-24 18:00")
+    assert exchange("deadline", "warm-up", "none").stdout == "warm-up: no deadline; nobody is late\n"
+    assert deadline(class_) == Deadline()
+
+
+def test_an_extension_without_effect_says_so(exchange: Command) -> None:
+    assert (
+        "(no effect: the class has no deadline)"
+        in exchange("deadline", "warm-up", "2026-11-24 18:00", "--student", "student1").stdout
+    )
+    assert "(no effect: the class has longer)" in exchange("deadline", "warm-up", "2026-11-24 19:00").stdout
+
+
+def test_a_deadline_in_the_past_and_a_stranger_are_warned_of(exchange: Command) -> None:
+    past = exchange("deadline", "warm-up", "2020-01-01 18:00")
+    assert past.exit_code == 0
+    assert "that is in the past; what comes now is late" in past.stderr
+    assert (
+        "nobody in the class logs in as 'studnet1'"
+        in exchange("deadline", "warm-up", "+1h", "--student", "studnet1").stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("warmup", "18:00"), "No assignment 'warmup' is released in camp. Released: warm-up."),
+        (("warm-up", "18:00", "--course", "champ"), "There is no course 'champ'"),
+        (("warm-up", "tonight"), "'tonight' is not a time; write \"2026-11-24 18:00\""),
+        (("warm-up", "18:00", "--student", "a/b"), "'a/b' cannot be anybody's login."),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(
+    exchange: Command, class_: Settings, arguments: tuple[str, ...], said: str
+) -> None:
+    result = exchange("deadline", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert deadline(class_) == Deadline()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files that the service user cannot read")
+def test_as_root_nothing_is_left_that_the_service_could_not_read(class_: Settings) -> None:
+    for path in (class_.data, *class_.data.rglob("*")):
+        os.chown(path, SERVICE_UID, SERVICE_UID)
+    result = subprocess.run(
+        [Path(sys.executable).with_name("gpuclass"), "exchange", "deadline", "warm-up", "2026-11-24 18:00"],
+        env={"GPUCLASS_CONFIG": str(class_.path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("warm-up: due Tue 2026-11-24 18:00")
+    assert {path.stat().st_uid for path in class_.exchange_folder.rglob("*")} == {SERVICE_UID}
