@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, cast
 
@@ -49,6 +54,7 @@ class Child:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._process: subprocess.Popen[str] | None = None
+        self._scratch = f"{scratch_of(setup.owner)}{secrets.token_hex(4)}-"
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +82,7 @@ class Child:
         alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:
-            tasks.write(json.dumps(asdict(task)) + "\n")
+            tasks.write(json.dumps(asdict(replace(task, scratch=self._scratch))) + "\n")
             tasks.flush()
             line = outcomes.readline()
         except BrokenPipeError:
@@ -89,7 +95,7 @@ class Child:
         return Graded(**json.loads(line))
 
     def stop(self) -> None:
-        """End the process, and whatever sandbox it had open."""
+        """End the process, and whatever sandbox and folder it had open."""
         if self._process is None:
             return
         process, self._process = self._process, None
@@ -99,6 +105,7 @@ class Child:
             if pipe:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        remove_scratch(self._scratch)
         with contextlib.suppress(EngineError):
             client = connect()
             sweep(client, self._owner(process.pid))
@@ -113,6 +120,19 @@ class Child:
             command = [sys.executable, "-m", "gpuclass.grader.child", json.dumps(asdict(self._setup)), str(os.getpid())]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own module
         return self._process
+
+
+def scratch_of(owner: str) -> str:
+    """How the names of folders begin in which an owner's processes work."""
+    return f"gpuclass-grading-{hashlib.sha256(owner.encode()).hexdigest()[:12]}-"
+
+
+def remove_scratch(prefix: str) -> int:
+    """Remove the folders that killed processes left behind; returns how many there were."""
+    left = list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)  # somebody else's folder of that name in /tmp stays
+    return len(left)
 
 
 def serve(setup: Setup, tasks: IO[str], outcomes: IO[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from nbformat import NotebookNode
 
+from gpuclass.exchange.deadlines import Deadline
 from gpuclass.grader import sanitise
 from gpuclass.grader.course import Course, CourseError, write_cleaned
 from gpuclass.grader.sandbox import EngineError, Limits, Sandbox
@@ -26,7 +27,17 @@ Status = Literal["graded", "quarantined", "failed"]
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be graded, in values that JSON carries. ``received`` is the server's time in ISO form."""
+    """What is to be graded, in values that JSON carries; times in ISO form with their zone.
+
+    Attributes:
+        received: the server's time.
+        due: the exchange's deadline for the class; None is none.
+        extensions: until when single students have, by login. None: the exchange was not asked, the gradebook's own
+            deadline stays.
+        version: of the assignment, which the submission answers; 0 if that is not known.
+        newest: the version that is fetched now.
+        scratch: how the name of the folder for work in progress begins, so that who ends this process can remove it.
+    """
 
     course_folder: str
     course: str
@@ -35,6 +46,19 @@ class Task:
     student: str
     submission: str
     received: str | None = None
+    due: str | None = None
+    extensions: dict[str, str] | None = None
+    version: int = 0
+    newest: int = 0
+    scratch: str = "gpuclass-grading-"
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """The exchange's deadline; None if it was not asked."""
+        if self.extensions is None:
+            return None
+        due = datetime.fromisoformat(self.due) if self.due else None
+        return Deadline(due, {login: datetime.fromisoformat(moment) for login, moment in self.extensions.items()})
 
 
 @dataclass(frozen=True)
@@ -66,9 +90,11 @@ def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Gr
             engine_errors.append(error)  # nbgrader keeps only the text of what it catches
             raise
 
-    work = Path(tempfile.mkdtemp(prefix="gpuclass-grading-"))
+    work = Path(tempfile.mkdtemp(prefix=task.scratch))
     try:
         course.prepare(task.assignment)
+        if task.deadline is not None:
+            course.put_deadline(task.assignment, task.student, task.deadline)
         notebooks, others, notes, quarantined = _cleaned(task, course)
         received = datetime.fromisoformat(task.received) if task.received else None
         write_cleaned(work / task.student / task.assignment, notebooks, others, received)
@@ -124,6 +150,11 @@ def _cleaned(task: Task, course: Course) -> tuple[dict[str, NotebookNode], dict[
             notes.append(reason)
             quarantined.append(name)
     notes += _left_out(files, task.language)
+    if task.version < task.newest:
+        older = say(task.language, "older-version", version=task.version, newest=task.newest)
+        for notebook in notebooks.values():
+            sanitise.remark(notebook, older)
+        notes.append(older)
     return notebooks, files.others, notes, quarantined
 
 

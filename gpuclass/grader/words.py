@@ -29,6 +29,10 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "duplicated": ("겹친 셀은 마지막 것만 남겼어요: {cells}", "of duplicated cells the last was kept: {cells}"),
     "moved": ("자리가 바뀐 셀을 제자리에 뒀어요: {cells}", "cells out of order were moved back: {cells}"),
     "left-out": ("채점에 쓰지 않은 파일: {cells}", "files not used for grading: {cells}"),
+    "older-version": (
+        "이 제출물은 과제의 {version}판으로 풀었고, 지금은 {newest}판이 나와 있어요. 채점은 선생님이 가진 최신 검사로 했어요.",
+        "This answers version {version} of {newest} of the assignment; it was graded with the newest tests.",
+    ),
     # What happened while it ran.
     "timeout": (
         "이 셀이 제한 시간 {seconds:g}초를 넘겨서 멈췄어요. 끝나지 않는 반복문이 있는지 살펴보세요.",

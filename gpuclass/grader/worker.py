@@ -16,8 +16,9 @@ import docker.errors
 import requests
 
 from gpuclass import images
+from gpuclass.exchange.deadlines import Deadlines
 from gpuclass.exchange.store import Job, Store
-from gpuclass.grader.child import Child, ChildDied, Setup
+from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.sandbox import EngineError, Limits, connect, sweep
 from gpuclass.settings import Settings
@@ -114,6 +115,7 @@ class Worker:
         submission = self._store.submission(job.submission)
         folder = self._settings.course_folder / "submitted" / job.student / job.assignment
         self._store.write_files(submission, folder)
+        deadline = Deadlines(self._store).of(job.course, job.assignment)
         task = Task(
             course_folder=str(self._settings.course_folder),
             course=job.course,
@@ -122,6 +124,10 @@ class Worker:
             student=job.student,
             submission=str(folder),
             received=submission.received.isoformat(),
+            due=deadline.due and deadline.due.isoformat(),
+            extensions={login: due.isoformat() for login, due in deadline.extensions.items()},
+            version=submission.version,
+            newest=self._store.newest_version(job.course, job.assignment),
         )
         deaths = waits = 0
         while True:
@@ -150,6 +156,7 @@ def worker(settings: Settings) -> Worker:
     """The class's worker, what a killed one left behind swept away."""
     image = settings.grading.image or images.reference("grader")
     setup = Setup(image, Limits.of(settings.grading), owner(settings))
+    remove_scratch(scratch_of(owner(settings)))
     try:
         client = connect()
         swept = sweep(client, owner(settings))

@@ -6,13 +6,15 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
-from gpuclass.grader.course import Course, CourseError
+from gpuclass.grader.course import CONFIGURATION, Course, CourseError
 from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
@@ -50,13 +52,13 @@ def grade_it(course: Path, tmp_path: Path) -> GradeIt:
     """Grade one notebook of one student."""
 
     def run(
-        nb: NotebookNode | bytes | None, student: str = "kim", limits: object = LIMITS, received: str | None = None
+        nb: NotebookNode | bytes | None, student: str = "kim", limits: object = LIMITS, **more: Any
     ) -> Graded:
         folder = tmp_path / "submissions" / student
         folder.mkdir(parents=True, exist_ok=True)
         if nb is not None:
             write(folder, nb)
-        task = Task(str(course), "camp", "en", "ps1", student, str(folder), received)
+        task = Task(str(course), "camp", "en", "ps1", student, str(folder), **more)
         made = iter(range(10))
 
         def opened() -> Sandbox:
@@ -188,6 +190,73 @@ def test_the_servers_time_decides_what_is_late(grade_it: GradeIt, course: Path, 
     grade_it(solved(), received="2026-05-01T01:00:00+00:00")
     with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
         assert gradebook.find_submission("ps1", "kim").total_seconds_late == 3600
+
+
+SIX = "2026-11-23T09:00:00+00:00"  # 18:00 in Seoul
+HALF_PAST = "2026-11-23T18:30:00+09:00"
+SEVEN = "2026-11-23T10:00:00+00:00"
+
+
+@pytest.fixture
+def late_is_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class takes all points of a late submission, by nbgrader's own plugin."""
+    made = tmp_path / "nbgrader_config.py"
+    more = "\nc.LateSubmissionPlugin.penalty_method = 'zero'\n"
+    made.write_text(CONFIGURATION.read_text(encoding="utf-8") + more, encoding="utf-8")
+    monkeypatch.setattr("gpuclass.grader.course.CONFIGURATION", made)
+
+
+def seconds_late(course: Path, student: str = "kim") -> float:
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        return float(gradebook.find_submission("ps1", student).total_seconds_late)
+
+
+@pytest.mark.usefixtures("late_is_zero")
+@pytest.mark.parametrize(
+    ("received", "extensions", "late"),
+    [
+        (SIX, {}, 0),
+        ("2026-11-23T09:00:00.000001+00:00", {}, 1e-6),
+        ("2026-11-23T09:00:01.500000+00:00", {}, 1.5),
+        ("2026-11-23T09:29:59+00:00", {"kim": HALF_PAST}, 0),
+        (HALF_PAST, {"kim": HALF_PAST}, 0),
+        (SEVEN, {"kim": HALF_PAST}, 1800),
+        (SEVEN, {"lee": SEVEN}, 3600),
+        ("2026-11-23T08:59:59+00:00", {"kim": "2026-11-23T08:00:00+00:00"}, 0),
+    ],
+    ids=["on time", "a microsecond", "late", "longer", "at the end of it", "after it", "another's", "not shorter"],
+)
+def test_the_exchanges_deadline_and_extension_decide_what_nbgrader_finds_late(
+    grade_it: GradeIt, course: Path, received: str, extensions: dict[str, str], late: float
+) -> None:
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        gradebook.update_or_create_assignment("ps1", duedate="2020-01-01 00:00:00 UTC")
+    graded = grade_it(solved(), received=received, due=SIX, extensions=extensions)
+    assert seconds_late(course) == pytest.approx(late, abs=1e-9)
+    assert graded.score == (0 if late else 10)
+    assert ("Late submission" in page(graded)) is bool(late)
+
+
+@pytest.mark.usefixtures("late_is_zero")
+def test_a_deadline_that_was_moved_counts_when_graded_again_and_moves_everybodys_extension(
+    grade_it: GradeIt, course: Path
+) -> None:
+    extensions = {"kim": HALF_PAST}
+    grade_it(solved(), "kim", received=SEVEN, due=SIX, extensions=extensions)
+    assert grade_it(solved(), "lee", received=SEVEN, due=SIX, extensions=extensions).score == 0
+    moved = grade_it(solved(), "lee", received=SEVEN, due=SEVEN, extensions=extensions)
+    assert (moved.score, seconds_late(course, "lee")) == (10, 0)
+    assert seconds_late(course, "kim") == 0, "an extension that ends before the deadline is none"
+    grade_it(solved(), "lee", received=SEVEN, due="2026-11-23T08:00:00+00:00", extensions=extensions)
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
+        assert gradebook.find_submission("ps1", "kim").extension == timedelta(minutes=90)
+    gone = grade_it(solved(), "lee", received=SEVEN, due=None, extensions=extensions)
+    assert (gone.score, seconds_late(course, "lee"), seconds_late(course, "kim")) == (10, 0, 0)
+
+
+def test_a_submission_to_an_older_version_says_so_in_its_feedback(grade_it: GradeIt) -> None:
+    assert "version 1 of 3" in page(grade_it(solved(), version=1, newest=3))
+    assert "of 3 of the assignment" not in page(grade_it(solved(), version=3, newest=3))
 
 
 def test_nothing_a_student_wrote_runs_in_the_teachers_page(grade_it: GradeIt) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.schema import CourseRow
 from gpuclass.exchange.store import Store
 from gpuclass.grader.child import ChildDied
@@ -88,12 +90,29 @@ def test_a_submission_is_graded_and_its_feedback_put_back(
     assert (task.student, task.assignment, task.course) == ("kim", "ps1", settings.course)
     assert Path(task.submission, "ps1.ipynb").read_bytes() == b"kim"
     assert task.received == store.submission(number).received.isoformat()
+    assert (task.due, task.extensions, task.version, task.newest) == (None, {}, 1, 1)
     feedback = store.feedback(store.submission(number))
     assert feedback is not None
     assert (feedback.released, feedback.score, feedback.max_score) == (True, 2.0, 3.0)
     assert [store.read(file) for file in store.feedback_files(feedback)] == [PAGE]
     (standing,) = store.standing(settings.course, "kim")
     assert standing.state == "done"
+
+
+def test_the_deadline_and_version_go_along_as_they_are_when_the_job_begins(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    due = datetime(2026, 11, 23, 18, tzinfo=timezone(timedelta(hours=9)))
+    deadlines = Deadlines(store)
+    deadlines.put(settings.course, "ps1", due, by="lee")
+    deadlines.put(settings.course, "ps1", due + timedelta(hours=1), by="lee", student="kim")
+    store.release(settings.course, "ps1", {"ps1.ipynb": b"corrected"}, by="lee", again=True)
+    grading = Grading(tmp_path)
+    work(settings, store, grading)
+    (task,) = grading.tasks
+    assert (task.version, task.newest) == (1, 2)
+    assert task.deadline == Deadline(due, {"kim": due + timedelta(hours=1)})
 
 
 def test_feedback_waits_for_release_where_the_class_says_so(
