@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+FEEDBACK_MARK = '<meta name="generator" content="gpuclass feedback">'  # pages without it were made by something else
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S.%f %Z"
 
 

@@ -122,6 +122,7 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Run the notebook; points come from the gradebook, never from the notebook."""
+        nb.metadata.setdefault("gpuclass", NotebookNode())["apart"] = True  # `feedback` shows no other's outputs
         points = _points(resources["nbgrader"])
         code = [cell for cell in nb.cells if cell.cell_type == "code"]
         cells = [Cell(cell.source, _is_test(cell), points.get(_grade_id(cell), 0.0)) for cell in code]

@@ -1,5 +1,9 @@
 """The page a student gets back: score, parts, messages, their own notebook. Never a hidden test, never a script.
 
+Which lines are hidden is said by nbgrader's delimiters. What hidden lines printed or raised is in no output that
+`execute` leaves; of a notebook that something else has run (nbgrader's own autograder, before a course came here), the
+outputs from the first hidden test on are left out, because they may quote it.
+
 Everything is escaped by the template; what stays HTML went through `markup`. A content security policy in the page
 forbids scripts and requests even if both failed.
 """
@@ -22,6 +26,7 @@ from pygments.lexers import PythonLexer
 from traitlets import Unicode, default
 from traitlets.config import Config
 
+from gpuclass.exchange.wire import FEEDBACK_MARK
 from gpuclass.grader.markup import EFFORT_LIMIT, effort, markdown, safe_html
 from gpuclass.grader.visible import without_hidden, without_marking_scheme
 from gpuclass.grader.words import Language, say
@@ -33,6 +38,7 @@ PAGE = """<!DOCTYPE html>
 <html lang="{{ language }}">
 <head>
 <meta charset="utf-8">
+{{ mark }}
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
@@ -155,6 +161,8 @@ def page(nb: NotebookNode, grades: Mapping[str, Any], language: Language, config
     """
     _lighten(nb)
     remarks = nb.metadata.get("gpuclass", {})
+    if not remarks.get("apart"):
+        _drop_outputs(nb, config)
     cells = [_cell(cell, number, language, config) for number, cell in enumerate(nb.cells)]
     return _TEMPLATE.render(
         language=language,
@@ -164,10 +172,26 @@ def page(nb: NotebookNode, grades: Mapping[str, Any], language: Language, config
         late=grades.get("late_penalty") or 0,
         notes=[*remarks.get("repairs", []), *([remarks["withheld"]] if "withheld" in remarks else [])],
         cells=cells,
+        mark=Markup(FEEDBACK_MARK),  # noqa: S704  # a constant
         pygments=Markup(_CODE.get_style_defs(".highlight")),  # noqa: S704  # Pygments' own text
         words=lambda key: say(language, key),
         number=lambda value: f"{value:g}",
     )
+
+
+def _drop_outputs(nb: NotebookNode, config: Config | None) -> None:
+    """Leave no output from the first hidden test on."""
+    reached = False
+    for cell in nb.cells:
+        reached = reached or (_is_test(cell) and without_hidden(cell.source, config) != cell.source)
+        if reached and "outputs" in cell:
+            cell.outputs = []
+
+
+def _is_test(cell: NotebookNode) -> bool:
+    """Automatically graded: graded, and not an answer."""
+    known = cell.metadata.get("nbgrader", {})
+    return bool(known.get("grade")) and not known.get("solution")
 
 
 def _lighten(nb: NotebookNode) -> None:
@@ -186,7 +210,7 @@ def _lighten(nb: NotebookNode) -> None:
 def _cell(cell: NotebookNode, number: int, language: Language, config: Config | None) -> PageCell:
     known = cell.metadata.get("nbgrader", {})
     source, outputs = cell.source, list(cell.get("outputs", []))
-    is_test = bool(known.get("grade")) and not known.get("solution")
+    is_test = _is_test(cell)
     hides = False
     if is_test or known.get("locked"):
         source = without_hidden(source, config)

@@ -30,7 +30,7 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "moved": ("자리가 바뀐 셀을 제자리에 뒀어요: {cells}", "cells out of order were moved back: {cells}"),
     "left-out": ("채점에 쓰지 않은 파일: {cells}", "files not used for grading: {cells}"),
     "older-version": (
-        "이 제출물은 과제의 {version}판으로 풀었고, 지금은 {newest}판이 나와 있어요. 채점은 선생님이 가진 최신 검사로 했어요.",
+        "이 제출물은 과제의 {version}판을 푼 것이고, 지금은 {newest}판이 나와 있어요. 가장 새로운 검사로 채점했어요.",
         "This answers version {version} of {newest} of the assignment; it was graded with the newest tests.",
     ),
     # What happened while it ran.

@@ -124,7 +124,7 @@ class Worker:
             student=job.student,
             submission=str(folder),
             received=submission.received.isoformat(),
-            due=deadline.due and deadline.due.isoformat(),
+            due=deadline.due.isoformat() if deadline.due else None,
             extensions={login: due.isoformat() for login, due in deadline.extensions.items()},
             version=submission.version,
             newest=self._store.newest_version(job.course, job.assignment),

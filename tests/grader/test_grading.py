@@ -51,9 +51,7 @@ def course(prepared: Path, tmp_path: Path) -> Path:
 def grade_it(course: Path, tmp_path: Path) -> GradeIt:
     """Grade one notebook of one student."""
 
-    def run(
-        nb: NotebookNode | bytes | None, student: str = "kim", limits: object = LIMITS, **more: Any
-    ) -> Graded:
+    def run(nb: NotebookNode | bytes | None, student: str = "kim", limits: object = LIMITS, **more: Any) -> Graded:
         folder = tmp_path / "submissions" / student
         folder.mkdir(parents=True, exist_ok=True)
         if nb is not None:
