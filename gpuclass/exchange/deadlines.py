@@ -6,36 +6,16 @@ other and marked; what that costs is nbgrader's late penalty. Every deadline tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import func, select
 
 from gpuclass.exchange.names import identifier
-from gpuclass.exchange.records import NotFound
+from gpuclass.exchange.records import Deadline, NotFound
 from gpuclass.exchange.schema import AssignmentRow, DeadlineRow
 from gpuclass.exchange.store import Store
 
-
-@dataclass(frozen=True)
-class Deadline:
-    """An assignment's deadline; ``due`` is None for none, and then nobody is late.
-
-    ``extensions`` has the times of students who have longer.
-    """
-
-    due: datetime | None = None
-    extensions: Mapping[str, datetime] = field(default_factory=dict)
-
-    def of(self, student: str) -> datetime | None:
-        """When it is due for one student: an extension that is earlier than everybody's deadline is none."""
-        return None if self.due is None else max(self.due, self.extensions.get(student, self.due))
-
-    def late(self, student: str, received: datetime) -> bool:
-        """Whether a submission that came at ``received`` is late; one that came at the very moment is not."""
-        due = self.of(student)
-        return due is not None and received > due
+__all__ = ["Deadline", "Deadlines"]
 
 
 class Deadlines:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__
 from gpuclass.accounts import Accounts
-from gpuclass.exchange import docs_page, ngshare, v1
+from gpuclass.exchange import desk, docs_page, ngshare, v1
 from gpuclass.exchange.context import Context
 from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.errors import Refusal
@@ -74,7 +74,7 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         identity=who,
         uploads=Uploads(settings.exchange, settings.class_.language, own_store.incoming),
     )
-    for router in (ngshare.router, v1.router, _pages(app)):
+    for router in (ngshare.router, v1.router, desk.router, _pages(app)):
         app.include_router(router, prefix=PREFIX)
     app.add_middleware(_Edge, clock=own_store.clock)
     _answer_errors(app, settings)

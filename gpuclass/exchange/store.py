@@ -313,6 +313,19 @@ class Store(Queue):
 
     def standing(self, course: str, student: str) -> list[Standing]:
         """All of one student's submissions in a course, in the order they came, and how far each is."""
+        return self._standings(SubmissionRow.course == course, SubmissionRow.student == student)
+
+    def standings(self, course: str, assignment: str) -> list[Standing]:
+        """All submissions to an assignment in the order they came, and how far each is.
+
+        Raises:
+            NotFound: the course or the assignment.
+        """
+        with self.reading() as session:
+            _assignment(session, course, assignment)
+        return self._standings(SubmissionRow.course == course, SubmissionRow.assignment == assignment)
+
+    def _standings(self, *which: Any) -> list[Standing]:
         job = aliased(JobRow)
         newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
         note = aliased(FeedbackRow)
@@ -323,7 +336,7 @@ class Store(Queue):
                 .select_from(SubmissionRow)
                 .outerjoin(JobRow, JobRow.id == newest_job)
                 .outerjoin(FeedbackRow, FeedbackRow.id == newest_note)
-                .where(SubmissionRow.course == course, SubmissionRow.student == student)
+                .where(*which)
                 .order_by(SubmissionRow.id)
             )
             return [
