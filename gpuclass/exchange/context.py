@@ -14,7 +14,9 @@ from gpuclass.exchange.courses import Courses, Member
 from gpuclass.exchange.errors import Refusal, denied
 from gpuclass.exchange.identity import HubUnreachable, Identity, token_of
 from gpuclass.exchange.messages import say
+from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.store import Store
+from gpuclass.exchange.streams import Streams
 from gpuclass.exchange.uploads import Uploads
 from gpuclass.settings import Settings
 
@@ -27,7 +29,9 @@ class Context:
     store: Store
     courses: Courses
     identity: Identity
+    pacing: Pacing
     uploads: Uploads
+    streams: Streams
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ async def caller(request: Request, exchange: Exchange) -> Caller:
         login = await exchange.identity.login(token_of(request.headers.get("authorization")))
     except HubUnreachable:
         text = say(exchange.settings.class_.language, "hub")
-        raise Refusal(503, text, headers={"Retry-After": "5"}) from None
+        raise Refusal(503, text, headers={"Retry-After": "5"}, reason="hub") from None
     if login is None:
         address = f"{exchange.settings.site.address}/hub/login"
-        raise Refusal(302, "Login required", headers={"Location": address})
+        raise Refusal(302, "Login required", headers={"Location": address}, reason="login")
     return Caller(login, exchange.courses.is_admin(login))
 
 

@@ -11,18 +11,26 @@ class Refusal(Exception):  # noqa: N818  # it is raised to refuse
         message: ngshare's words where ngshare has some; else what the person should read.
         hint: beside ngshare's words, what the person should read.
         headers: HTTP's, beside the usual.
+        reason: one word for it, for counting.
     """
 
     def __init__(
-        self, status: int, message: str, hint: str | None = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        hint: str | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        reason: str = "request",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.hint = hint
         self.headers = headers
+        self.reason = reason
 
 
 def denied() -> Refusal:
     """Somebody known who may not."""
-    return Refusal(403, "Permission denied")
+    return Refusal(403, "Permission denied", reason="denied")

@@ -82,6 +82,15 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "{seconds}초 안에 다 오지 않아서 받기를 그만뒀어요. 아무것도 저장하지 않았어요. 다시 제출해 주세요.",
         "en": "It did not arrive within {seconds} s, and nothing was stored. Submit again.",
     },
+    # Streaming uploads
+    "stream.damaged": {
+        "ko": "{name!r}: 보내는 동안 파일이 상했어요. 아무것도 저장하지 않았어요. 다시 제출해 주세요.",
+        "en": "{name!r} arrived damaged, and nothing was stored. Submit again.",
+    },
+    "stream.reused": {
+        "ko": "같은 제출 번호로 다른 파일이 먼저 왔어요. 먼저 낸 것은 그대로 있어요. 제출을 다시 눌러 주세요.",
+        "en": "Other files came under the same submission key before; those are safe. Press submit again.",
+    },
     # The service's own trouble
     "disk": {
         "ko": "서버에 저장하지 못했어요. 제출되지 않았어요. 선생님께 바로 알려 주세요.",

@@ -17,7 +17,6 @@ from fastapi import APIRouter, Query, Request, Response
 from gpuclass.exchange.context import Admin, Context, Exchange, InCourse, Name, Participant, Someone, Teacher, success
 from gpuclass.exchange.courses import Member, Part
 from gpuclass.exchange.errors import Refusal, denied
-from gpuclass.exchange.messages import megabytes, say
 from gpuclass.exchange.names import UnsafeName, identifier
 from gpuclass.exchange.store import AlreadyThere, File, NotFound, QuotaExceeded, Submission
 from gpuclass.exchange.uploads import Form
@@ -286,19 +285,18 @@ def list_submissions_of_student(exchange: Exchange, here: Participant, assignmen
 @router.post("/submission/{course}/{assignment}", openapi_extra=form_fields(files=TREE))
 async def submit(request: Request, exchange: Exchange, here: Participant, assignment: Name) -> Response:
     """Submit. The answer is the receipt: what it names is on disk."""
-    exchange.uploads.count_submission(here.login)
+    exchange.pacing.count_submission(here.login)
     arrived: datetime = request.state.arrived
 
     def keep(form: Form) -> Submission:
         files = exchange.uploads.files(form)
-        limits, language = exchange.settings.exchange, exchange.settings.class_.language
+        bounds = exchange.uploads.bounds
         try:
             return exchange.store.submit(
-                here.course, assignment, here.login, files, received=arrived, quota=limits.student_limit
+                here.course, assignment, here.login, files, received=arrived, quota=bounds.limits.student_limit
             )
         except QuotaExceeded as full:
-            text = say(language, "quota", used=megabytes(full.used), limit=megabytes(full.limit))
-            raise Refusal(413, text) from None
+            raise bounds.full(full.used) from None
 
     kept = await exchange.uploads.tree(request, here.login, keep)
     return success(timestamp=show_time(kept.received), submission=kept.id, size=kept.size, sha256=kept.sha256)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 import uvicorn
@@ -18,14 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__
 from gpuclass.accounts import Accounts
-from gpuclass.exchange import desk, docs_page, ngshare, v1
+from gpuclass.exchange import desk, docs_page, ngshare, submitting, v1
+from gpuclass.exchange.bounds import Bounds
 from gpuclass.exchange.context import Context
 from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.errors import Refusal
 from gpuclass.exchange.identity import Identity
 from gpuclass.exchange.messages import say
 from gpuclass.exchange.names import DEPTH_LIMIT, UnsafeName
+from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.store import NotFound, Store
+from gpuclass.exchange.streams import Streams
 from gpuclass.exchange.uploads import Uploads
 from gpuclass.settings import Settings
 
@@ -33,6 +37,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = "/services/exchange"
 CONNECTIONS = 1000  # at the same time; more get 503 at once
+DRAIN_LIMIT = 64 * 2**20  # bytes of an answered request that are still taken: a whole submission, in most classes
+DRAIN_S = 10.0
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox",
@@ -67,14 +73,18 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         openapi_url=f"{PREFIX}/openapi.json",
         lifespan=lifespan,
     )
+    bounds = Bounds(settings.exchange, settings.class_.language)
+    pacing = Pacing(bounds)
     app.state.context = Context(
         settings=settings,
         store=own_store,
         courses=Courses(own_store, settings.course, Accounts(settings.accounts_path).roster),
         identity=who,
-        uploads=Uploads(settings.exchange, settings.class_.language, own_store.incoming),
+        pacing=pacing,
+        uploads=Uploads(bounds, pacing, own_store.incoming),
+        streams=Streams(own_store, bounds, pacing),
     )
-    for router in (ngshare.router, v1.router, desk.router, _pages(app)):
+    for router in (ngshare.router, v1.router, submitting.router, desk.router, _pages(app)):
         app.include_router(router, prefix=PREFIX)
     app.add_middleware(_Edge, clock=own_store.clock)
     _answer_errors(app, settings)
@@ -113,7 +123,8 @@ def _pages(app: FastAPI) -> APIRouter:
 class _Edge:
     """Notes when a request's headers arrived, and adds the security headers to its answer.
 
-    An answer that is given before the body has come ends the connection: the rest is never read.
+    An answer that is given before the body has come is sent at once and ends the connection. What the client is still
+    sending is taken and thrown away first, within bounds: closing in the middle of it would throw the answer away.
     """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], datetime]) -> None:
@@ -140,9 +151,25 @@ class _Edge:
                 answer.update(SECURITY_HEADERS)
                 if awaited:
                     answer["Connection"] = "close"
+            if awaited and message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _drain(receive)
+                message = {"type": "http.response.body"}
             await send(message)
 
         await self._app(scope, heard, guarded)
+
+
+async def _drain(receive: Receive) -> None:
+    """Take what still comes of a request that was answered, up to ``DRAIN_LIMIT`` and ``DRAIN_S``."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while size < DRAIN_LIMIT:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _answer_errors(app: FastAPI, settings: Settings) -> None:
@@ -167,7 +194,8 @@ def _answer_errors(app: FastAPI, settings: Settings) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return refuse(400, "Incorrect request format")
+        [first, *_] = error.errors()
+        return refuse(400, "Incorrect request format", f"{first['loc'][-1]}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

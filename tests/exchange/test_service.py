@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gpuclass.exchange.identity import Identity
-from gpuclass.exchange.service import PREFIX, create_app
+from gpuclass.exchange.service import DRAIN_LIMIT, PREFIX, create_app
 from gpuclass.exchange.store import Store
 from tests.exchange.conftest import NOTEBOOK, SCOPE, Camp, HubDouble, import_roster, prepare, running, tree, user
 
@@ -192,7 +192,8 @@ def test_an_endless_stream_is_cut_off_at_the_limit(tmp_path: Path) -> None:
                     sent += 65536
             except OSError:
                 pass  # the service closed it
-        assert sent < 32 * 2**20  # what the network's buffers hold beyond the limit
+            assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+        assert sent < DRAIN_LIMIT + 32 * 2**20  # what is thrown away, and what the network's buffers hold
         assert list(camp.settings.exchange_folder.glob("incoming/*/*")) == []
 
 
