@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from gpuclass.exchange.store import Store
@@ -25,6 +28,64 @@ def exchange_serve() -> None:
     from gpuclass.settings import load
 
     serve(load())
+
+
+@exchange_app.command("verify")
+def exchange_verify(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Another folder than the class's exchange/, such as a backup of it.")
+    ] = None,
+) -> None:
+    """Read every file that the exchange keeps and compare it with its hash; look at lists, rows and rights too.
+
+    The class may run: it goes first. Exit 1 when something is damaged; it says what, whose, and what to do. Nothing is
+    repaired or removed.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from gpuclass.exchange.hashing import go_gently
+    from gpuclass.exchange.verifying import files_kept, verify
+    from gpuclass.settings import load
+    from gpuclass.units import show_size
+
+    place = folder or load().exchange_folder
+    go_gently()
+    with _progress("Reading", sum(file.status.st_size for file in files_kept(place)[0].values())) as tell:
+        report = verify(place, tell)
+    if json:
+        typer.echo(dumps({"well": not report.damages, **asdict(report)}, ensure_ascii=False))
+    else:
+        for damage in report.damages:
+            typer.secho(damage.what, fg=typer.colors.RED)
+            for holder in damage.holders:
+                typer.echo(f"  part of {holder}")
+            typer.echo(f"  {damage.do}")
+        typer.echo(
+            f"{report.files} files ({show_size(report.bytes)}) of {report.submissions} submissions, {report.releases} "
+            f"releases and {report.feedback} feedbacks in {place}: "
+            + (f"{len(report.damages)} damaged" if report.damages else "all as they were")
+        )
+        if report.unused:
+            typer.echo(
+                f"{report.unused} files ({show_size(report.unused_bytes)}) are nobody's: what was sent and then "
+                "refused or cut short. They do no harm."
+            )
+    raise typer.Exit(1 if report.damages else 0)
+
+
+@contextmanager
+def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal, beside what is printed; nothing where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(doing), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 @exchange_app.command("deadline")

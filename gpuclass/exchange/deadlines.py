@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from gpuclass.exchange.names import identifier
 from gpuclass.exchange.records import Deadline, NotFound
@@ -51,17 +52,22 @@ class Deadlines:
 
     def all(self, course: str) -> dict[str, Deadline]:
         """The deadlines of a course by assignment; an assignment that never had one is not in it."""
-        newest = (
-            select(func.max(DeadlineRow.id))
-            .where(DeadlineRow.course == course)
-            .group_by(DeadlineRow.assignment, DeadlineRow.student)
-        )
-        due: dict[str, datetime | None] = {}
-        extensions: dict[str, dict[str, datetime]] = {}
         with self._store.reading() as session:
-            for row in session.scalars(select(DeadlineRow).where(DeadlineRow.id.in_(newest))):
-                if row.student is None:
-                    due[row.assignment] = row.due
-                elif row.due is not None:
-                    extensions.setdefault(row.assignment, {})[row.student] = row.due
-        return {name: Deadline(due.get(name), extensions.get(name, {})) for name in due.keys() | extensions.keys()}
+            return deadlines_of(session, course)
+
+
+def deadlines_of(session: Session, course: str) -> dict[str, Deadline]:
+    """The deadlines of a course by assignment, as one state of the database has them."""
+    newest = (
+        select(func.max(DeadlineRow.id))
+        .where(DeadlineRow.course == course)
+        .group_by(DeadlineRow.assignment, DeadlineRow.student)
+    )
+    due: dict[str, datetime | None] = {}
+    extensions: dict[str, dict[str, datetime]] = {}
+    for row in session.scalars(select(DeadlineRow).where(DeadlineRow.id.in_(newest))):
+        if row.student is None:
+            due[row.assignment] = row.due
+        elif row.due is not None:
+            extensions.setdefault(row.assignment, {})[row.student] = row.due
+    return {name: Deadline(due.get(name), extensions.get(name, {})) for name in due.keys() | extensions.keys()}

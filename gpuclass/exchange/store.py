@@ -7,8 +7,6 @@ forks makes its own ``Store`` afterwards.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +47,7 @@ from gpuclass.exchange.schema import (
     SubmissionRow,
     TreeRow,
 )
+from gpuclass.exchange.trees import Tree
 from gpuclass.exchange.wire import show_time
 
 __all__ = [
@@ -68,7 +67,6 @@ __all__ = [
 ]
 
 Files = Mapping[str, bytes | Draft]  # content by path
-BLOCK = 4096  # bytes a file takes on disk at least: many tiny files fill a quota too
 TIMESTAMP_FILE = "timestamp.txt"  # where nbgrader looks for a submission's time
 
 
@@ -233,7 +231,7 @@ class Store(Queue):
         """
         received = received or self.clock()
         with self._drafts(files) as drafts:
-            tree = _Tree(drafts)
+            tree = _tree(drafts)
             mine = submissions_of(course, assignment, student)
             with self.reading() as session:  # before anything has its place
                 _assignment(session, course, assignment)
@@ -416,11 +414,11 @@ class Store(Queue):
         with self.reading() as session:
             return _files(session, feedback.sha256)
 
-    def _keep(self, files: Files) -> _Tree:
+    def _keep(self, files: Files) -> Tree:
         """Put files on disk and return their list."""
         with self._drafts(files) as drafts:
             self.blobs.keep(drafts.values())
-            return _Tree(drafts)
+            return _tree(drafts)
 
     @contextmanager
     def _drafts(self, files: Files) -> Iterator[dict[str, Draft]]:
@@ -437,19 +435,13 @@ class Store(Queue):
             yield drafts
 
 
-class _Tree:
-    """The list of finished files in its one form, ready for the database."""
-
-    def __init__(self, drafts: Mapping[str, Draft]) -> None:
-        blobs = {path: draft.finish() for path, draft in drafts.items()}
-        entries: list[list[Any]] = [[path, blob.sha256, blob.md5, blob.size] for path, blob in blobs.items()]
-        self.entries = sorted(entries)
-        self.sha256 = hashlib.sha256(json.dumps(self.entries, separators=(",", ":")).encode()).hexdigest()
-        self.size = sum(size for *_, size in self.entries)
-        self.space = sum(max(size, BLOCK) for *_, size in self.entries)
+def _tree(drafts: Mapping[str, Draft]) -> Tree:
+    """The list of finished files."""
+    blobs = {path: draft.finish() for path, draft in drafts.items()}
+    return Tree([path, blob.sha256, blob.md5, blob.size] for path, blob in blobs.items())
 
 
-def _add_tree(session: Session, tree: _Tree) -> None:
+def _add_tree(session: Session, tree: Tree) -> None:
     session.execute(insert(TreeRow).values(sha256=tree.sha256, files=tree.entries).on_conflict_do_nothing())
 
 
@@ -490,7 +482,7 @@ def _under_key(session: Session, mine: Sequence[Any], key: str | None) -> Submis
 
 
 def _earlier(
-    session: Session, mine: Sequence[Any], key: str | None, tree: _Tree, quota: int | None
+    session: Session, mine: Sequence[Any], key: str | None, tree: Tree, quota: int | None
 ) -> Submission | None:
     """What came under this key before; None if this is new and may be kept."""
     row = _under_key(session, mine, key)

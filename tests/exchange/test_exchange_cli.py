@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from gpuclass import cli, roster
 from gpuclass.accounts import Accounts
+from gpuclass.exchange import hashing
 from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store import Store
@@ -39,8 +42,9 @@ def class_(make_settings: MakeSettings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def exchange(class_: Settings) -> Command:
-    """Run ``gpuclass exchange …``."""
+def exchange(class_: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run ``gpuclass exchange …`` in this process, which is not to become slow for the tests after it."""
+    monkeypatch.setattr(hashing, "go_gently", lambda: None)
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(
@@ -122,6 +126,38 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     assert result.exit_code == 2
     assert said in result.stderr
     assert deadline(class_) == Deadline()
+
+
+def test_verify_says_that_all_is_well(exchange: Command) -> None:
+    result = exchange("verify")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("1 files (2B) of 0 submissions, 1 releases and 0 feedbacks in ")
+    assert result.stdout.endswith(": all as they were\n")
+
+
+def test_verify_names_what_is_damaged_and_fails(exchange: Command, class_: Settings) -> None:
+    with Store(class_.exchange_folder) as store:
+        submission = store.submit("camp", "warm-up", "student1", {"warm-up.ipynb": b"[]"})
+        path = store.blobs.path(store.files(submission)[0].sha256)
+    path.unlink()
+    result = exchange("verify")
+    assert result.exit_code == 1
+    assert f"{path.relative_to(class_.exchange_folder)} is missing.\n  part of student1's submission 1" in result.stdout
+    assert "Put the file of the same name from a backup there" in result.stdout
+    answer = json.loads(exchange("verify", "--json").stdout)
+    assert (answer["well"], answer["damages"][0]["holders"][0]["student"]) == (False, "student1")
+
+
+def test_reading_everything_lets_the_class_go_first() -> None:
+    command = "import os; from gpuclass.exchange.hashing import go_gently; go_gently(); print(os.nice(0))"
+    command += "; import subprocess; subprocess.run(['ionice', '-p', str(os.getpid())])"
+    assert subprocess.check_output([sys.executable, "-c", command], text=True) == "19\nidle\n"
+
+
+def test_verify_looks_at_a_backup_too(exchange: Command, class_: Settings, tmp_path: Path) -> None:
+    assert exchange("verify", "--folder", str(tmp_path / "none")).exit_code == 1
+    shutil.copytree(class_.exchange_folder, tmp_path / "backup")
+    assert exchange("verify", "--folder", str(tmp_path / "backup")).exit_code == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files that the service user cannot read")
