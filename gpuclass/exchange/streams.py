@@ -25,7 +25,8 @@ from gpuclass.exchange.manifest import MANIFEST_LIMIT, Entry, Manifest, read_man
 from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.parts import PART_END, Event, Part, Parts, unreadable
 from gpuclass.exchange.reading import has_assignment
-from gpuclass.exchange.store import BLOCK, Draft, File, KeyReused, NotFound, QuotaExceeded, Store, Submission
+from gpuclass.exchange.store import Draft, File, KeyReused, NotFound, QuotaExceeded, Store, Submission
+from gpuclass.exchange.trees import BLOCK
 from gpuclass.exchange.uploads import content_type_of
 
 PIECE = 2**18  # bytes collected before they are written
