@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_an_import_gives_everybody_a_password_that_only_its_hash_is_kept_of(acco
     raw = accounts.path.read_bytes()
     assert not any(password.encode() in raw for password in made.values())
     assert accounts.roster() == roster(TEACHER, HANEUL)
+
+
+def test_the_roster_is_read_once_and_again_after_every_import(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.apply(roster(HANEUL), {})
+    assert accounts.roster() is not accounts.roster(), "a file that just changed is not remembered"
+
+    now = time.time_ns()
+    monkeypatch.setattr("gpuclass.accounts.time.time_ns", lambda: now + 2 * 10**9)
+    assert accounts.roster() is accounts.roster()
+    Accounts(accounts.path).apply(roster(HANEUL, BADA), {})  # by another process
+    assert accounts.roster() == roster(HANEUL, BADA)
+    accounts.path.unlink()
+    assert accounts.roster() == Roster(())
 
 
 def test_a_second_import_keeps_passwords_and_takes_over_changes(accounts: Accounts) -> None:
