@@ -45,6 +45,7 @@ lock: ## Renew the lock files (needs uv)
 	uv pip compile pyproject.toml --extra dev -c requirements/host.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/dev.txt
 	cd images/student && uv pip compile requirements.in -c ../../requirements/host.txt --override overrides.txt --python-version 3.13 --python-platform x86_64-unknown-linux-gnu --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
 	cd benchmarks/stock && uv pip compile requirements.in --python-version 3.13 --python-platform x86_64-unknown-linux-gnu --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
+	cd benchmarks/submitting && uv pip compile requirements.in --no-deps --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
 
 pictures: venv ## Take the pictures in README and docs anew
 	@mkdir -p docs/pictures && GPUCLASS_PICTURES=docs/pictures $(BIN)/pytest -q tests/classroom/test_browser.py tests/queue/test_queue_pages.py tests/images/test_lab_page.py
