@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from gpuclass.exchange.status import Status
     from gpuclass.exchange.store import Store
     from gpuclass.settings import Settings
 
@@ -28,6 +29,70 @@ def exchange_serve() -> None:
     from gpuclass.settings import load
 
     serve(load())
+
+
+@exchange_app.command("status")
+def exchange_status(json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Show what the exchange holds and how it is: assignments, deadlines, submissions, gradings, space.
+
+    Exit 1 when something is wrong; without a running class that is it.
+    """
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+    from json import dumps
+
+    from gpuclass.exchange.status import ask, gather
+    from gpuclass.settings import load
+
+    settings, now = load(), datetime.now(UTC)
+    found = gather(settings.exchange_folder, ask(settings.exchange_url), settings.exchange.reserve, now)
+    if json:
+        typer.echo(dumps(asdict(found), ensure_ascii=False, default=lambda moment: moment.isoformat()))
+    else:
+        _show_status(found, settings, now)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+def _show_status(found: Status, settings: Settings, now: datetime) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gpuclass.exchange.when import show, span
+    from gpuclass.units import show_size
+
+    zone, console = settings.class_.timezone, Console(highlight=False)
+    table = Table("course", "assignment", "version", "due", box=None)
+    for heading in ("submissions", "students", "late", "sent later", "size"):
+        table.add_column(heading, justify="right")
+    for each in found.assignments:
+        due = show(each.due, zone) if each.due else "–"
+        table.add_row(
+            escape(each.course),
+            escape(each.name) + (" (hidden)" if each.hidden else ""),
+            str(each.version),
+            due + (f", {each.extensions} longer" if each.extensions else ""),
+            *(str(figure) for figure in (each.submissions, each.students, each.late, each.queued)),
+            show_size(each.size),
+        )
+    if found.assignments:
+        console.print(table)
+    jobs, sizes, disk = found.jobs, found.sizes, found.disk
+    waits = f" (the oldest for {span(jobs.oldest_waiting)})" if jobs.oldest_waiting is not None else ""
+    unused = f"; {sizes.unused} ({show_size(sizes.unused_bytes)}) nobody's" if sizes.unused else ""
+    left = f"; {sizes.leftovers} uploads cut short, gone at the next start" if sizes.leftovers else ""
+    for line in (
+        f"courses: {', '.join(found.courses) or 'none'}; service: {'answers' if found.health.answers else 'no answer'}",
+        f"grading: {jobs.waiting} waiting{waits}, {jobs.running} running, {jobs.done} done, {jobs.failed} failed",
+        f"kept: {sizes.files} files ({show_size(sizes.bytes)}), database {show_size(sizes.database)}{unused}{left}",
+        f"disk: {show_size(disk.free)} of {show_size(disk.total)} free, {show_size(disk.reserve)} of it reserved",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+    for failure in jobs.failures:
+        what = f"{failure.student}, {failure.assignment}, submission {failure.submission}: {failure.error}"
+        console.print(f"  not graded: {what}", markup=False, soft_wrap=True)
+    for problem in found.problems:
+        console.print(f"! {problem}", style="red", markup=False, soft_wrap=True)
 
 
 @exchange_app.command("verify")

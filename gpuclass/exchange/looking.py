@@ -67,7 +67,7 @@ class Look:
             CannotLook: the database is damaged, of another version, or not readable for who calls.
         """
         try:
-            with Session(self._engine) as session, session.begin():
+            with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except OperationalError as error:
             raise CannotLook(f"{self.folder / DATABASE} cannot be read: {error.orig}. {WHO} {OLDER}") from error
