@@ -204,6 +204,67 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "제출된 것은 지울 수 없어요.",
         "en": "Submissions cannot be removed.",
     },
+    # Instructors
+    "teach.earlier": {
+        "ko": "앞 판으로 낸 제출물이 {count}개 있어요(학생 {students}명). 모두 그대로 남아 있어요.",
+        "en": "{count} submissions of {students} students answered an earlier version; all of them are kept.",
+    },
+    "teach.due": {"ko": "마감: {assignment} · {due}", "en": "Due: {assignment} · {due}"},
+    "teach.due_differs": {
+        "ko": "{assignment}: 성적부의 마감은 {gradebook}인데 제출 서버의 마감은 {exchange}예요. "
+        "제출 서버의 마감을 그대로 두었어요. 바꾸려면 Formgrader에서 과제를 편집해 주세요.",
+        "en": "{assignment}: due {gradebook} by the gradebook, {exchange} by the exchange. The exchange's stays; to "
+        "change it, edit the assignment in Formgrader.",
+    },
+    "teach.due_failed": {
+        "ko": "{assignment} 은(는) 배포했지만 마감을 정하지 못했어요: {reason} "
+        "Formgrader에서 과제의 마감을 다시 저장해 주세요.",
+        "en": "{assignment} is released, but its deadline could not be set: {reason} "
+        "Save its due date again in Formgrader.",
+    },
+    "teach.hidden_tests": {
+        "ko": "배포하지 않았어요. 숨은 검사가 채점 결과에 보이게 되는 셀이 있어요: {cells}. "
+        "숨길 줄은 ### BEGIN HIDDEN TESTS 와 ### END HIDDEN TESTS 사이에 두고"
+        "(과제 셀은 === BEGIN MARK SCHEME ===), 학생용을 다시 만든 뒤 배포해 주세요.",
+        "en": "Not released: feedback would show what students do not see now in {cells}. Put hidden lines between "
+        "### BEGIN HIDDEN TESTS and ### END HIDDEN TESTS (in tasks === BEGIN MARK SCHEME ===), generate the student "
+        "version again, and release that.",
+    },
+    "teach.strange_page": {
+        "ko": "{page} 은(는) 다른 nbgrader가 만들어 숨은 검사가 들어 있을 수 있어서 보내지 않았어요. "
+        "채점 결과를 다시 만들어 주세요: nbgrader generate_feedback --force",
+        "en": "{page} was made by another nbgrader and may hold hidden tests: not sent. "
+        "Make it again: nbgrader generate_feedback --force",
+    },
+    "teach.late": {"ko": "늦음 (마감 {due})", "en": "late (due {due})"},
+    "teach.queued": {
+        "ko": "연결이 끊겨 나중에 도착 (학생 컴퓨터 시계로 {time}에 제출)",
+        "en": "arrived later for want of a connection (pressed at {time} by the student's own clock)",
+    },
+    "teach.version": {"ko": "{version}판을 푼 것 (지금 {newest}판)", "en": "answers version {version} of {newest}"},
+    "due.none": {"ko": "마감 없음", "en": "no deadline"},
+    "due.no_effect": {"ko": "반 마감이 더 늦거나 없어서 효과 없음", "en": "no effect: the class has longer"},
+    "due.when": {
+        "ko": '{text!r} 은(는) 시각이 아니에요. "2026-11-24 18:00", "18:00"(오늘), "+30m", "+2h"(지금부터), '
+        '"none"처럼 써 주세요. {zone} 시각이에요.',
+        "en": '{text!r} is not a time; write "2026-11-24 18:00", "18:00" (today), "+30m" or "+2h" from now, or '
+        '"none". Times are those of {zone}.',
+    },
+    "due.not_released": {
+        "ko": "아직 배포하지 않은 과제예요. 먼저 배포하거나, Formgrader에서 마감을 적어 두면 배포할 때 함께 나가요.",
+        "en": "That assignment is not released yet. Release it first, or enter its due date in Formgrader: it goes out "
+        "with the release.",
+    },
+    "due.help": {
+        "ko": "과제의 마감을 보거나 정해요. 시각은 수업의 시간대예요.",
+        "en": "Show or set until when an assignment can be handed in, in the class's time.",
+    },
+    "due.help_assignment": {"ko": "과제 이름", "en": "its name"},
+    "due.help_when": {
+        "ko": '"2026-11-24 18:00", "18:00"(오늘), "+30m", "+2h", "none"(없앰). 없으면 지금 마감을 보여 줘요',
+        "en": '"2026-11-24 18:00", "18:00" for today, "+30m" or "+2h" from now, "none"; without it, show',
+    },
+    "due.help_student": {"ko": "이 학생만 더 오래 낼 수 있게 해요", "en": "more time for this student alone"},
     "state.waiting": {"ko": "채점 기다리는 중", "en": "waiting to be graded"},
     "state.running": {"ko": "채점 중", "en": "being graded"},
     "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인해요", "en": "not graded; your teacher will look at it"},

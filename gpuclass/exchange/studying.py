@@ -11,7 +11,7 @@ from typing import Any
 from nbgrader.exchange import abc
 from traitlets import Bool
 
-from gpuclass.exchange import folder
+from gpuclass.exchange import folder, inbound
 from gpuclass.exchange.folder import NotAFolder
 from gpuclass.exchange.messages import megabytes
 from gpuclass.exchange.plugin import FEEDBACK_FOLDER, Exchange, checksum, files_in, notebooks_of
@@ -170,46 +170,17 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
         }
 
     def _inbound(self) -> list[dict[str, Any]]:
-        wanted = self.coursedir.student_id
-        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for item in self._wanted():
-            answer = self.connection.get("api", "submissions", self.course, item["name"])
-            for submission in answer["submissions"]:
-                if wanted in ("", "*", submission["student_id"]):
-                    entry = self._inbound_entry(item["name"], submission)
-                    found.setdefault((item["name"], submission["student_id"]), []).append(entry)
         return [
-            {
-                "course_id": self.course,
-                "student_id": student,
-                "assignment_id": assignment,
-                "status": "submitted",
-                "submissions": entries,
-            }
-            for (assignment, student), entries in found.items()
+            entry for item in self._wanted() for entry in inbound.listed(self, item["name"], self.coursedir.student_id)
         ]
-
-    def _inbound_entry(self, assignment: str, submission: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "course_id": self.course,
-            "student_id": submission["student_id"],
-            "assignment_id": assignment,
-            "timestamp": submission["timestamp"],
-            "status": "submitted",
-            "path": "",
-            "notebooks": [],
-            "has_local_feedback": False,
-            "has_exchange_feedback": False,
-            "local_feedback_path": None,
-            "feedback_updated": False,
-        }
 
     def _lines(self, found: list[dict[str, Any]]) -> Iterable[str]:
         for item in found:
             if item["status"] == "submitted":
                 for entry in item["submissions"]:
                     student = f"{entry['student_id']} " if self.inbound else ""
-                    yield f"{item['course_id']} {student}{item['assignment_id']} {entry['timestamp']}"
+                    line = f"{item['course_id']} {student}{item['assignment_id']} {entry['timestamp']}"
+                    yield " · ".join([line, *entry.get("remarks", ())])
             else:
                 yield f"{item['course_id']} {item['assignment_id']} ({item['status']})"
 

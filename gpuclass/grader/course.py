@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from gpuclass import ROOT
-from gpuclass.exchange.deadlines import Deadline
+from gpuclass.exchange.records import Deadline
 from gpuclass.grader.execute import OpenSandbox
+from gpuclass.grader.gradebook import write_deadline
 from gpuclass.grader.sandbox import Limits
 from gpuclass.grader.sanitise import SourceCell, Template
 from gpuclass.grader.visible import without_hidden, without_marking_scheme
@@ -91,21 +92,11 @@ class Course:
                 return False
 
     def put_deadline(self, assignment: str, student: str, deadline: Deadline) -> None:
-        """Write the exchange's deadline where nbgrader's late penalty and pages look for it.
-
-        Everybody's extension is written, not only the student's: nbgrader counts them from the class's deadline, and
-        fails on one without a deadline. ``student`` gets a row in the gradebook if there is none yet.
-        """
+        """Write the exchange's deadline into the gradebook; ``student`` gets a row there if there is none yet."""
         with self.gradebook() as gradebook:
             gradebook.update_or_create_student(student)
             gradebook.update_or_create_submission(assignment, student)
-            known = gradebook.find_assignment(assignment)
-            known.duedate = deadline.due and deadline.due.astimezone(UTC).replace(tzinfo=None)
-            for each in known.submissions:
-                due = deadline.of(each.student.id)
-                longer = due - deadline.due if due and deadline.due else timedelta(0)
-                each.extension = longer or None
-            gradebook.db.commit()
+            write_deadline(gradebook, assignment, deadline)
 
     def templates(self, assignment: str) -> dict[str, Template]:
         """The assignment's notebooks as the gradebook knows them, cells in the order of the source version."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 from nbformat import NotebookNode
 
-from gpuclass.exchange.deadlines import Deadline
+from gpuclass.exchange.records import Deadline
 from gpuclass.grader import sanitise
 from gpuclass.grader.course import Course, CourseError, write_cleaned
 from gpuclass.grader.sandbox import EngineError, Limits, Sandbox
@@ -32,8 +32,8 @@ class Task:
     Attributes:
         received: the server's time.
         due: the exchange's deadline for the class; None is none.
-        extensions: until when single students have, by login. None: the exchange was not asked, the gradebook's own
-            deadline stays.
+        extensions: until when single students have, by login. None: the exchange never had a deadline or was not
+            asked, and the gradebook's own stays.
         version: of the assignment, which the submission answers; 0 if that is not known.
         newest: the version that is fetched now.
         scratch: how the name of the folder for work in progress begins, so that who ends this process can remove it.
@@ -54,7 +54,7 @@ class Task:
 
     @property
     def deadline(self) -> Deadline | None:
-        """The exchange's deadline; None if it was not asked."""
+        """The exchange's deadline; None to leave the gradebook's."""
         if self.extensions is None:
             return None
         due = datetime.fromisoformat(self.due) if self.due else None

@@ -81,6 +81,15 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "comment": ("선생님의 말", "Comment"),
     "late": ("늦은 제출", "Late submission"),
     "notices": ("알림", "Notes"),
+    # Formgrader's due date.
+    "bad-due": (
+        "마감 시각이나 시간대를 읽을 수 없어서 저장하지 않았어요. 시간대 칸을 비우면 {zone} 시각으로 저장해요.",
+        "Not saved: the due date or its offset cannot be read. Leave the offset empty for the time in {zone}.",
+    ),
+    "due-not-saved": (
+        "마감을 저장하지 못했어요. 앞의 마감이 그대로예요. {reason}",
+        "The due date is not saved; the one before stays. {reason}",
+    ),
     # Formgrader's button.
     "graded": ("채점했어요 (작업 {number}).", "Graded (job {number})."),
     "queued": (

@@ -115,7 +115,7 @@ class Worker:
         submission = self._store.submission(job.submission)
         folder = self._settings.course_folder / "submitted" / job.student / job.assignment
         self._store.write_files(submission, folder)
-        deadline = Deadlines(self._store).of(job.course, job.assignment)
+        deadline = Deadlines(self._store).all(job.course).get(job.assignment)
         task = Task(
             course_folder=str(self._settings.course_folder),
             course=job.course,
@@ -124,8 +124,8 @@ class Worker:
             student=job.student,
             submission=str(folder),
             received=submission.received.isoformat(),
-            due=deadline.due.isoformat() if deadline.due else None,
-            extensions={login: due.isoformat() for login, due in deadline.extensions.items()},
+            due=deadline.due.isoformat() if deadline and deadline.due else None,
+            extensions={login: due.isoformat() for login, due in deadline.extensions.items()} if deadline else None,
             version=submission.version,
             newest=self._store.newest_version(job.course, job.assignment),
         )

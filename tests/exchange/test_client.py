@@ -21,6 +21,7 @@ from traitlets.config import Config
 from gpuclass.assignments import plain
 from gpuclass.exchange import client
 from gpuclass.exchange.store import Store
+from gpuclass.exchange.wire import FEEDBACK_MARK
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
 
 pytestmark = pytest.mark.slow
@@ -318,7 +319,8 @@ def test_released_feedback_is_of_known_pages_with_the_gradebooks_score(
     teacher.do("Collect", assignment)
     stamp = (teacher.folder / "submitted" / "student1" / assignment / "timestamp.txt").read_bytes()
     place = teacher.folder / "feedback" / "student1" / assignment
-    write(place, {"warm-up.html": b"good", "planted.html": b"<script>", "timestamp.txt": stamp})
+    page = f"{FEEDBACK_MARK} good".encode()
+    write(place, {"warm-up.html": page, "planted.html": b"<script>", "timestamp.txt": stamp})
     (place / "linked.html").symlink_to("/etc/passwd")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")  # the gradebook starts alembic from there
     with Gradebook(f"sqlite:///{teacher.folder}/gradebook.db", "camp") as gradebook:
@@ -332,7 +334,7 @@ def test_released_feedback_is_of_known_pages_with_the_gradebooks_score(
         gradebook.db.commit()
     teacher.do("ReleaseFeedback", assignment)
     student.do("FetchFeedback", assignment)
-    assert list(contents(student.folder / assignment / "feedback").values()) == [b"good"]
+    assert list(contents(student.folder / assignment / "feedback").values()) == [page]
     [entry] = student.submissions(assignment)
     assert (entry["score"], entry["max_score"]) == (2.5, 4)
 

@@ -90,7 +90,7 @@ def test_a_submission_is_graded_and_its_feedback_put_back(
     assert (task.student, task.assignment, task.course) == ("kim", "ps1", settings.course)
     assert Path(task.submission, "ps1.ipynb").read_bytes() == b"kim"
     assert task.received == store.submission(number).received.isoformat()
-    assert (task.due, task.extensions, task.version, task.newest) == (None, {}, 1, 1)
+    assert (task.due, task.extensions, task.version, task.newest) == (None, None, 1, 1)
     feedback = store.feedback(store.submission(number))
     assert feedback is not None
     assert (feedback.released, feedback.score, feedback.max_score) == (True, 2.0, 3.0)
