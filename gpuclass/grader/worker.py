@@ -1,19 +1,23 @@
 """`gpuclass grading`: takes jobs from the exchange's store, grades them, puts feedback back. Has no port.
 
 A job is finished only after its points and feedback are on disk; one that was cut short is put back in the queue when
-the worker starts again. While the container engine cannot be reached, jobs wait: nobody's score depends on it.
+the worker starts again. While the container engine cannot be reached or the disk is full, jobs wait: nobody's score
+depends on it.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import docker.errors
 import requests
+from sqlalchemy.exc import OperationalError
 
 from gpuclass import images
 from gpuclass.exchange.deadlines import Deadlines
@@ -25,6 +29,8 @@ from gpuclass.settings import Settings
 
 POLL_SECONDS = 0.3
 ENGINE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between tries while the engine does not answer
+DISK_WAIT = 10.0  # seconds between tries while the disk is full
+DISK_TROUBLE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))  # pass when somebody makes room
 TRIES = 2  # of a job whose grading process died
 
 log = logging.getLogger("gpuclass.grading")
@@ -77,11 +83,32 @@ class Worker:
 
     def _work(self, grader: Grader) -> None:
         while not self._stopping.is_set():
-            job = self._store.claim()
+            try:
+                job = self._store.claim()
+            except (OSError, OperationalError) as error:
+                log.error("no job can be taken: %s", error)  # noqa: TRY400  # a full disk, not a bug
+                self._wait(DISK_WAIT)
+                continue
             if job is None:
                 self._wait(POLL_SECONDS)
             else:
-                self.handle(job, grader)
+                self._handled(job, grader)
+
+    def _handled(self, job: Job, grader: Grader) -> None:
+        """Handle a job; while the disk takes nothing it waits, and what no waiting helps fails this job alone."""
+        step: Callable[[], None] = partial(self.handle, job, grader)
+        while not self._stopping.is_set():
+            try:
+                step()
+            except (OSError, OperationalError) as error:
+                if isinstance(error, OSError) and error.errno not in DISK_TROUBLE:
+                    log.exception("job %d, %s of %s", job.id, job.assignment, job.student)
+                    step = partial(self._store.finish, job.id, error=str(error))
+                    continue
+                log.error("job %d waits for room on the disk: %s", job.id, error)  # noqa: TRY400  # as above
+                self._wait(DISK_WAIT)
+            else:
+                return
 
     def handle(self, job: Job, grader: Grader) -> None:
         """Grade one claimed job and finish it, unless the worker is told to stop meanwhile."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Never
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store import Store, Submission
 from gpuclass.grader.child import ChildDied
 from gpuclass.grader.job import Graded, Task
-from gpuclass.grader.worker import Worker
+from gpuclass.grader.worker import DISK_WAIT, Worker
 from gpuclass.settings import Settings
 
 PAGE = b"<html>"
@@ -183,6 +186,51 @@ def test_an_assignment_without_source_version_fails_with_its_reason(
     work(settings, store, Grading(tmp_path, Graded("failed", "there is no source version of 'ps1'")))
     job = store.job(1)
     assert (job.state, job.error) == ("failed", "there is no source version of 'ps1'")
+
+
+def test_a_full_disk_lets_the_job_wait_and_not_the_worker_end(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit("kim")
+    full: list[Exception] = [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OperationalError("INSERT", {}, Exception("database or disk is full")),
+    ]
+    write, claim = store.write_files, store.claim
+
+    def write_files(submission: Submission, folder: Path) -> None:
+        if full:
+            raise full.pop(0)
+        write(submission, folder)
+
+    refused = [OperationalError("UPDATE", {}, Exception("database or disk is full"))]
+    monkeypatch.setattr(store, "write_files", write_files)
+    monkeypatch.setattr(store, "claim", lambda: claim() if not refused else raises(refused.pop()))
+    waits = work(settings, store, Grading(tmp_path))
+    assert waits[:3] == [DISK_WAIT] * 3
+    assert store.job(1).state == "done"
+
+
+def raises(error: Exception) -> Never:
+    raise error
+
+
+def test_what_cannot_be_written_at_all_fails_its_own_job_and_the_next_is_graded(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit("kim")
+    submit("lee")
+    write = store.write_files
+
+    def write_files(submission: Submission, folder: Path) -> None:
+        if submission.student == "kim":
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", "timestamp.txt")
+        write(submission, folder)
+
+    monkeypatch.setattr(store, "write_files", write_files)
+    work(settings, store, Grading(tmp_path))
+    assert [store.job(number).state for number in (1, 2)] == ["failed", "done"]
+    assert "Is a directory" in str(store.job(1).error)
 
 
 def test_stopping_leaves_the_job_for_the_next_start(
