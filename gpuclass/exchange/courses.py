@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from gpuclass.exchange.names import identifier
@@ -20,12 +20,21 @@ from gpuclass.roster import Role, Roster
 
 Part = Literal["instructor", "student"]
 REMOVED = "removed"
+_Change = Row[str, str | None, str | None, str | None, str | None]  # login, role, first and last name, e-mail
 
 PARTS: dict[Role, Part] = {
     Role.STUDENT: "student",
     Role.MENTOR: "student",  # may fetch and try what the students at the table work on
     Role.INSTRUCTOR: "instructor",
 }
+
+# The course, if there is one to be seen, beside each change to it. Made once: every request asks.
+_MEMBERS = (
+    select(MemberRow.login, MemberRow.role, MemberRow.first_name, MemberRow.last_name, MemberRow.email)
+    .select_from(CourseRow)
+    .outerjoin(MemberRow, MemberRow.course == CourseRow.name)
+    .where(CourseRow.name == bindparam("course"), CourseRow.hidden.is_(None))
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Courses:
         self._store = store
         self._course = course
         self._people = people
+        self._known: tuple[Roster, dict[str, Member]] | None = None
         with store.writing() as session:
             if session.get(CourseRow, course) is None:
                 session.add(CourseRow(name=course, created=store.clock()))
@@ -103,18 +113,28 @@ class Courses:
         Raises:
             NotFound: the course.
         """
-        people = {}
-        if course == self._course:
-            people = {
-                person.login: Member(person.login, PARTS[person.role], first_name=person.name)
-                for person in self._people().people
-                if person.role in PARTS
-            }
         with self._store.reading() as session:
-            _visible(session, course)
-            for row in session.scalars(select(MemberRow).where(MemberRow.course == course)):
+            rows = session.execute(_MEMBERS, {"course": course}).all()
+        if not rows:
+            raise NotFound("course")
+        people = dict(self._from_roster()) if course == self._course else {}
+        for row in rows:
+            if row.login is not None:
                 _lay_over(people, row)
         return people
+
+    def _from_roster(self) -> dict[str, Member]:
+        """The class's own people, made anew only when the roster is another."""
+        roster = self._people()
+        known = self._known
+        if known is None or known[0] is not roster:
+            members = {
+                person.login: Member(person.login, PARTS[person.role], first_name=person.name)
+                for person in roster.people
+                if person.role in PARTS
+            }
+            self._known = known = roster, members
+        return known[1]
 
     def put(self, course: str, member: Member) -> None:
         """Add somebody, or change their names or part."""
@@ -139,7 +159,7 @@ class Courses:
             _change(session, course, login, role=REMOVED)
 
 
-def _lay_over(people: dict[str, Member], row: MemberRow) -> None:
+def _lay_over(people: dict[str, Member], row: _Change) -> None:
     known = people.pop(row.login, None)
     if row.role == REMOVED:
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from gpuclass.exchange.names import identifier
@@ -58,16 +58,21 @@ class Deadlines:
 
 def deadlines_of(session: Session, course: str) -> dict[str, Deadline]:
     """The deadlines of a course by assignment, as one state of the database has them."""
-    newest = (
-        select(func.max(DeadlineRow.id))
-        .where(DeadlineRow.course == course)
-        .group_by(DeadlineRow.assignment, DeadlineRow.student)
-    )
     due: dict[str, datetime | None] = {}
     extensions: dict[str, dict[str, datetime]] = {}
-    for row in session.scalars(select(DeadlineRow).where(DeadlineRow.id.in_(newest))):
+    for row in session.execute(_NEWEST, {"course": course}):
         if row.student is None:
             due[row.assignment] = row.due
         elif row.due is not None:
             extensions.setdefault(row.assignment, {})[row.student] = row.due
     return {name: Deadline(due.get(name), extensions.get(name, {})) for name in due.keys() | extensions.keys()}
+
+
+# Made once: every submission asks, and putting the statement together takes longer than running it.
+_NEWEST = select(DeadlineRow.assignment, DeadlineRow.student, DeadlineRow.due).where(
+    DeadlineRow.id.in_(
+        select(func.max(DeadlineRow.id))
+        .where(DeadlineRow.course == bindparam("course"))
+        .group_by(DeadlineRow.assignment, DeadlineRow.student)
+    )
+)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from gpuclass.exchange.context import Exchange, InCourse, Name, Participant, Someone, Teacher, participant, success
+from gpuclass.exchange.context import (
+    Context,
+    Exchange,
+    InCourse,
+    Name,
+    Participant,
+    Someone,
+    Teacher,
+    participant,
+    success,
+)
+from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.errors import denied
 from gpuclass.exchange.ngshare import TREE, form_fields
-from gpuclass.exchange.store import Standing
+from gpuclass.exchange.reading import Own, own_submissions, releases
 from gpuclass.exchange.uploads import Form
 from gpuclass.exchange.wire import show_time
 
@@ -25,44 +37,63 @@ def health() -> Response:
 @router.get("/limits")
 def limits(exchange: Exchange, caller: Someone) -> Response:
     """How much may be submitted, in bytes and files, so that a client can tell before it sends."""
-    section = exchange.settings.exchange
-    return success(
-        submission_limit=section.submission_limit, file_limit=section.file_limit, files_limit=section.files_limit
-    )
+    return success(**_limits(exchange))
 
 
 @router.get("/assignments/{course}")
 def overview(exchange: Exchange, here: Participant) -> Response:
-    """The course's assignments, each with its files and the caller's own submissions and how far they are."""
-    own = exchange.store.standing(here.course, here.login)
-    return success(
-        assignments=[
+    """All that a client needs before it fetches or submits.
+
+    The course's assignments with their files and the caller's deadline, the caller's own submissions and how far each
+    is, and the limits.
+    """
+    deadlines = Deadlines(exchange.store).all(here.course)
+    own: defaultdict[str, list[Own]] = defaultdict(list)
+    for submission in own_submissions(exchange.store, here.course, here.login):
+        own[submission.assignment].append(submission)
+    assignments = []
+    for release in releases(exchange.store, here.course):
+        deadline = deadlines.get(release.assignment, Deadline())
+        due = deadline.of(here.login)
+        assignments.append(
             {
-                "name": name,
-                "files": [file.path for file in exchange.store.released_files(here.course, name)],
-                "submissions": [_shown(exchange, item) for item in own if item.submission.assignment == name],
+                "name": release.assignment,
+                "version": release.version,
+                "released": show_time(release.released),
+                "due": None if due is None else show_time(due),
+                "files": [file.path for file in release.files],
+                "release_files": [
+                    {"path": file.path, "checksum": file.md5, "size": file.size} for file in release.files
+                ],
+                "submissions": [_shown(each, deadline, here.login) for each in own[release.assignment]],
             }
-            for name in exchange.store.assignments(here.course)
-        ]
-    )
+        )
+    return success(now=show_time(exchange.store.clock()), limits=_limits(exchange), assignments=assignments)
 
 
-def _shown(exchange: Exchange, standing: Standing) -> dict[str, Any]:
-    """One submission; its feedback and score only once they are released."""
-    feedback = standing.feedback
-    if feedback is None or not feedback.released:
-        score, max_score, files = None, None, []
-    else:
-        score, max_score = feedback.score, feedback.max_score
-        files = [{"path": file.path, "checksum": file.md5} for file in exchange.store.feedback_files(feedback)]
+def _limits(exchange: Context) -> dict[str, int]:
+    section = exchange.settings.exchange
     return {
-        "submission": standing.submission.id,
-        "timestamp": show_time(standing.submission.received),
-        "files": [file.path for file in exchange.store.files(standing.submission)],
-        "state": standing.state,
-        "score": score,
-        "max_score": max_score,
-        "feedback": files,
+        "submission_limit": section.submission_limit,
+        "file_limit": section.file_limit,
+        "files_limit": section.files_limit,
+    }
+
+
+def _shown(own: Own, deadline: Deadline, login: str) -> dict[str, Any]:
+    """One submission."""
+    return {
+        "submission": own.id,
+        "timestamp": show_time(own.received),
+        "version": own.version,
+        "late": deadline.late(login, own.received),
+        "queued": None if own.queued is None else show_time(own.queued),
+        "size": own.size,
+        "files": [file.path for file in own.files],
+        "state": own.state,
+        "score": own.score,
+        "max_score": own.max_score,
+        "feedback": [{"path": file.path, "checksum": file.md5} for file in own.feedback],
     }
 
 

@@ -1,0 +1,170 @@
+"""One request tells a client all that it needs, and nothing that is not for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from gpuclass.exchange.deadlines import Deadlines
+from gpuclass.exchange.identity import Identity
+from gpuclass.exchange.service import PREFIX, create_app
+from gpuclass.exchange.store import Store
+from gpuclass.exchange.wire import show_time
+from tests.exchange.conftest import NOTEBOOK, HubDouble, prepare, user
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PATH = f"{PREFIX}/gpuclass/v1/assignments/camp"
+
+
+class Service:
+    """The service in this process, with its store at hand; who asks says so by the token."""
+
+    def __init__(self, folder: Path) -> None:
+        self.hub = HubDouble("127.0.0.1")
+        settings = prepare(folder, self.hub, "127.0.0.1")
+        self.store = Store(settings.exchange_folder, clock=lambda: NOON)
+        self.deadlines = Deadlines(self.store)
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=user(request.headers["Authorization"].removeprefix("token ")))
+
+        self.app = create_app(settings, self.store, Identity("http://h/hub/api", transport=httpx.MockTransport(answer)))
+
+    async def get(self, login: str, path: str = PATH) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://x") as client:
+            return await client.get(path, headers={"Authorization": f"token {login}"})
+
+    async def assignments(self, login: str) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = (await self.get(login)).json()["assignments"]
+        return listed
+
+    def close(self) -> None:
+        self.store.close()
+        self.hub.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = Service(tmp_path)
+    made.store.release("camp", "one", NOTEBOOK, by="teacher")
+    yield made
+    made.close()
+
+
+async def test_everything_for_a_submission_comes_in_one_answer(service: Service) -> None:
+    service.store.release("camp", "one", {"b.ipynb": b"{}", "a.txt": b"a"}, by="teacher", again=True)
+    service.deadlines.put("camp", "one", NOON - timedelta(hours=1), by="teacher")
+    sent = service.store.submit("camp", "one", "student1", {"b.ipynb": b"1"}, version=1, queued=NOON)
+    assert (await service.get("student1")).json() == {
+        "success": True,
+        "now": "2026-11-23 12:00:00.000000 UTC",
+        "limits": {"submission_limit": 50 * 2**20, "file_limit": 25 * 2**20, "files_limit": 100},
+        "assignments": [
+            {
+                "name": "one",
+                "version": 2,
+                "released": "2026-11-23 12:00:00.000000 UTC",
+                "due": "2026-11-23 11:00:00.000000 UTC",
+                "files": ["a.txt", "b.ipynb"],
+                "release_files": [
+                    {"path": "a.txt", "checksum": "0cc175b9c0f1b6a831c399e269772661", "size": 1},
+                    {"path": "b.ipynb", "checksum": "99914b932bd37a50b983c5e7c90ae93b", "size": 2},
+                ],
+                "submissions": [
+                    {
+                        "submission": sent.id,
+                        "timestamp": "2026-11-23 12:00:00.000000 UTC",
+                        "version": 1,
+                        "late": True,
+                        "queued": "2026-11-23 12:00:00.000000 UTC",
+                        "size": 1,
+                        "files": ["b.ipynb"],
+                        "state": "waiting",
+                        "score": None,
+                        "max_score": None,
+                        "feedback": [],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+async def test_everybody_sees_their_own_submissions_and_deadline_only(service: Service) -> None:
+    service.deadlines.put("camp", "one", NOON - timedelta(hours=2), by="teacher")
+    longer = NOON + timedelta(days=1)
+    service.deadlines.put("camp", "one", longer, by="teacher", student="student2")
+    for login in ("student1", "student2"):
+        service.store.submit("camp", "one", login, {f"{login}.ipynb": b""})
+    for login, due, late in (("student1", NOON - timedelta(hours=2), True), ("student2", longer, False)):
+        [one] = await service.assignments(login)
+        assert (one["due"], [each["late"] for each in one["submissions"]]) == (show_time(due), [late])
+        other = {"student1": "student2", "student2": "student1"}[login]
+        assert other not in json.dumps(one)
+    for login in ("student3", "mentor1", "teacher", "operator"):
+        [one] = await service.assignments(login)
+        assert one["submissions"] == []
+        assert "student" not in json.dumps(one)
+    stranger = await service.get("stranger")
+    assert (stranger.status_code, stranger.json()["message"]) == (403, "Permission denied")
+
+
+async def test_feedback_and_score_are_shown_once_they_are_released(service: Service) -> None:
+    sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
+    pages = {"warm-up.html": b"<p>"}
+    service.store.put_feedback(sent, pages, released=False, score=1, max_score=2)
+    [before] = (await service.assignments("student1"))[0]["submissions"]
+    assert (before["score"], before["max_score"], before["feedback"]) == (None, None, [])
+    service.store.put_feedback(sent, pages, released=True, score=1.5, max_score=2)
+    [after] = (await service.assignments("student1"))[0]["submissions"]
+    assert (after["score"], after["max_score"]) == (1.5, 2)
+    assert [file["path"] for file in after["feedback"]] == ["warm-up.html"]
+    service.store.put_feedback(sent, pages, released=False, score=2, max_score=2)
+    [again] = (await service.assignments("student1"))[0]["submissions"]
+    assert (again["score"], again["feedback"]) == (None, [])
+
+
+async def test_a_hidden_assignment_and_another_course_are_not_in_it(service: Service) -> None:
+    service.store.release("camp", "two", NOTEBOOK, by="teacher")
+    service.store.submit("camp", "two", "student1", NOTEBOOK)
+    service.store.hide_assignment("camp", "two")
+    assert [one["name"] for one in await service.assignments("student1")] == ["one"]
+    assert (await service.get("student1", PATH.replace("camp", "other"))).status_code == 404
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL that runs meanwhile."""
+    seen: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith(("SELECT", "INSERT", "UPDATE")):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_it_takes_the_same_few_statements_however_much_there_is(service: Service) -> None:
+    with statements() as few:
+        assert len(await service.assignments("student1")) == 1
+    for number in range(10):
+        service.store.release("camp", f"more {number}", NOTEBOOK, by="teacher")
+        for _ in range(3):
+            sent = service.store.submit("camp", f"more {number}", "student1", NOTEBOOK)
+            service.store.put_feedback(sent, NOTEBOOK, released=True)
+    with statements() as many:
+        listed = await service.assignments("student1")
+    assert sum(len(one["submissions"]) for one in listed) == 30
+    assert len(many) == len(few) <= 4
