@@ -169,9 +169,9 @@ def _lay_over(people: dict[str, Member], row: _Change) -> None:
     if known is not None:  # without a role of its own, somebody who left the roster is gone
         people[row.login] = replace(
             known,
-            first_name=row.first_name or known.first_name,
-            last_name=row.last_name or known.last_name,
-            email=row.email or known.email,
+            first_name=known.first_name if row.first_name is None else row.first_name,
+            last_name=known.last_name if row.last_name is None else row.last_name,
+            email=known.email if row.email is None else row.email,
         )
 
 

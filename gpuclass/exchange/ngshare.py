@@ -12,12 +12,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from gpuclass.exchange.context import Admin, Context, Exchange, InCourse, Name, Participant, Someone, Teacher, success
 from gpuclass.exchange.courses import Member, Part
 from gpuclass.exchange.errors import Refusal, denied
 from gpuclass.exchange.names import UnsafeName, identifier
+from gpuclass.exchange.reading import has_assignment
 from gpuclass.exchange.store import AlreadyThere, File, NotFound, QuotaExceeded, Submission
 from gpuclass.exchange.uploads import Form
 from gpuclass.exchange.wire import read_time, show_time
@@ -160,13 +162,15 @@ def list_students(here: Teacher) -> Response:
 
 
 def _students(text: bytes | None) -> list[dict[str, str]]:
-    if text is None:
+    if not text:
         raise Refusal(400, "Please supply students")
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
         raise Refusal(400, "Students cannot be JSON decoded") from None
     keys = {"username", "first_name", "last_name", "email"}
+    if entries == []:
+        raise Refusal(400, "Please supply students")
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) and keys <= entry.keys() and all(isinstance(entry[key], str) for key in keys)
         for entry in entries
@@ -286,6 +290,8 @@ def list_submissions_of_student(exchange: Exchange, here: Participant, assignmen
 async def submit(request: Request, exchange: Exchange, here: Participant, assignment: Name) -> Response:
     """Submit. The answer is the receipt: what it names is on disk."""
     exchange.pacing.count_submission(here.login)
+    if not await to_thread.run_sync(has_assignment, exchange.store, here.course, assignment):
+        raise NotFound("assignment")  # before anything is read
     arrived: datetime = request.state.arrived
 
     def keep(form: Form) -> Submission:
@@ -312,7 +318,7 @@ def get_submission(
     list_only: ListOnly = "false",
 ) -> Response:
     """The files of a student's submission (instructors): of the latest, or of the one with this timestamp."""
-    submission = _find(exchange, here, assignment, student, timestamp)
+    submission = _find(exchange, here, assignment, student, timestamp or None)
     files = exchange.store.files(submission)
     return success(timestamp=show_time(submission.received), files=_tree(exchange, files, list_only))
 
@@ -378,14 +384,19 @@ def _submissions_of(exchange: Context, here: InCourse, assignment: str, student:
 def _find(exchange: Context, here: InCourse, assignment: str, student: str, timestamp: str | None) -> Submission:
     found = _submissions_of(exchange, here, assignment, student)
     if timestamp is not None:
-        try:
-            received = read_time(timestamp)
-        except ValueError:
-            raise Refusal(400, "Time format incorrect") from None
+        received = _moment(timestamp)
         found = [submission for submission in found if submission.received == received]
     if not found:
         raise NotFound("submission")
     return found[-1]
+
+
+def _moment(text: str) -> datetime:
+    """A time as a client sends it back: ngshare itself leaves the zone out, and takes it with and without."""
+    try:
+        return read_time(text if text.endswith(" UTC") else f"{text.strip()} UTC")
+    except ValueError:
+        raise Refusal(400, "Time format incorrect") from None
 
 
 def _points(form: Form, field: str) -> float | None:

@@ -289,7 +289,7 @@ def test_what_is_not_there_is_not_found(camp: Camp, assignment: str) -> None:
         (f"api/feedback/camp/{assignment}/nobody", "Student not found"),
     ):
         assert outcome(teacher.get(path)) == failed(404, message)
-    assert outcome(camp.by("student1").post("api/submission/camp/other")) == failed(400, "Please supply files")
+    assert outcome(camp.by("student1").post("api/submission/camp/other")) == failed(404, "Assignment not found")
     late = camp.by("student1").post("api/submission/camp/other", data={"files": tree(NOTEBOOK)})
     assert outcome(late) == failed(404, "Assignment not found")
 
