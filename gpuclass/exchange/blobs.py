@@ -197,11 +197,12 @@ def _own_folder(incoming: Path) -> tuple[Path, int]:
     """A new folder and the lock that says its owner lives; the kernel drops the lock when the process dies."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=incoming))
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # else a start beside this one took it for a leftover before it was locked
-            return folder, lock
-        os.close(lock)
+        with suppress(FileNotFoundError):  # a start beside this one took it for a leftover before it was locked
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
 
 
 def _remove_leftovers(incoming: Path) -> None:

@@ -1,7 +1,14 @@
-"""Tables of the exchange's database. Rows are added and marked, never deleted; files are in ``blobs``."""
+"""Tables of the exchange's database. Rows are added and marked, never deleted; files are in ``blobs``.
+
+Whoever changes a table adds a step to ``migrations``.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from gpuclass.exchange.migrations import bring_up
 
 BUSY_S = 30.0  # how long a write waits for another process's write; each takes milliseconds
 CONNECTIONS = 40  # as many as the service has threads
@@ -110,7 +119,7 @@ class SubmissionRow(Base):
     __table_args__ = (
         ForeignKeyConstraint(["course", "assignment"], ["assignments.course", "assignments.name"]),
         UniqueConstraint("course", "assignment", "student", "received"),
-        UniqueConstraint("course", "assignment", "student", "key"),
+        Index("submissions_by_key", "course", "assignment", "student", "key", unique=True),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     course: Mapped[str]
@@ -173,11 +182,14 @@ class JobRow(Base):
 
 
 def connect(path: Path) -> Engine:
-    """The database at ``path``, made if there is none.
+    """The database at ``path``, made if there is none, and brought up to what is said here.
 
     A commit is on disk when it returns (``synchronous=FULL``), and readers never wait for a writer (WAL). A transaction
     of an engine with the execution option ``writes`` takes the write lock at its start, so that what it read first
     still holds when it writes.
+
+    Raises:
+        NewerDatabase: it was made by a newer gpuclass.
     """
     engine = create_engine(
         f"sqlite:///{path}", connect_args={"timeout": BUSY_S}, pool_size=CONNECTIONS, max_overflow=CONNECTIONS
@@ -196,6 +208,17 @@ def connect(path: Path) -> Engine:
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    with engine.execution_options(writes=True).begin() as connection:
-        Base.metadata.create_all(connection)
+    with _alone(path.parent):
+        bring_up(engine)
     return engine
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While no other process opens it: SQLite does not wait when two switch a new database to WAL at once."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
