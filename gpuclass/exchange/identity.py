@@ -5,6 +5,7 @@ Counts as somebody: a token of a *user* that carries the scope to access this se
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -18,6 +19,8 @@ STALE_S = 600.0  # and, while the hub is down, after this long: its restart must
 REMEMBERED = 2000  # tokens; the one not used for longest goes first
 TOKEN_LIMIT = 512  # characters; the hub's have 32 to 64
 HUB_TIMEOUT_S = 10.0
+HUB_CONNECTIONS = 200  # at the same time: a class that begins together does not queue here for a slow hub
+HUB_KEPT = 20
 
 
 class HubUnreachable(Exception):  # noqa: N818  # what happened, in the field's words
@@ -28,6 +31,31 @@ class HubUnreachable(Exception):  # noqa: N818  # what happened, in the field's 
 class _Answer:
     login: str | None
     at: float
+
+
+class _Remembered:
+    """The answers that were used last, ``REMEMBERED`` of them."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: bytes) -> _Answer | None:
+        answer = self._answers.get(key)
+        if answer is not None:
+            self._answers.move_to_end(key)
+        return answer
+
+    def put(self, key: bytes, answer: _Answer) -> None:
+        self._answers[key] = answer
+        self._answers.move_to_end(key)
+        while len(self._answers) > REMEMBERED:
+            self._answers.popitem(last=False)
+
+    def forget(self, key: bytes) -> None:
+        self._answers.pop(key, None)
 
 
 class Identity:
@@ -50,8 +78,11 @@ class Identity:
         self._url = f"{hub_api}/user"
         self._scopes = {f"access:services!service={service}", "access:services"}
         self._clock = clock
-        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
-        self._http = httpx.AsyncClient(timeout=HUB_TIMEOUT_S, transport=transport, trust_env=False)
+        self._users = _Remembered()
+        self._nobody = _Remembered()  # apart: made-up tokens must not push out those of the class
+        self._asking: dict[bytes, asyncio.Task[str | None]] = {}
+        limits = httpx.Limits(max_connections=HUB_CONNECTIONS, max_keepalive_connections=HUB_KEPT)
+        self._http = httpx.AsyncClient(timeout=HUB_TIMEOUT_S, limits=limits, transport=transport, trust_env=False)
 
     async def close(self) -> None:
         """Close the connections to the hub."""
@@ -66,20 +97,33 @@ class Identity:
         if not token or len(token) > TOKEN_LIMIT or not (token.isascii() and token.isprintable()):
             return None
         key = hashlib.sha256(token.encode()).digest()  # the token itself is not kept
-        known = self._answers.get(key)
+        known = self._users.get(key) or self._nobody.get(key)
         if known is not None and self._clock() - known.at < FRESH_S:
-            self._answers.move_to_end(key)
             return known.login
         try:
-            login = await self._ask(token)
+            return await self._asked_once(key, token)
         except HubUnreachable:
             if known is not None and self._clock() - known.at < STALE_S:
                 return known.login
             raise
-        self._answers[key] = _Answer(login, self._clock())
-        self._answers.move_to_end(key)
-        while len(self._answers) > REMEMBERED:
-            self._answers.popitem(last=False)
+
+    async def _asked_once(self, key: bytes, token: str) -> str | None:
+        """The hub's answer; those who ask for the same token at the same time share one question."""
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask_and_remember(key, token))
+            task.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(task)  # whoever goes away leaves the answer to the others
+
+    def _asked(self, key: bytes, task: asyncio.Task[str | None]) -> None:
+        del self._asking[key]
+        if not task.cancelled():
+            task.exception()  # looked at, also when all who waited have gone
+
+    async def _ask_and_remember(self, key: bytes, token: str) -> str | None:
+        login = await self._ask(token)
+        (self._nobody if login is None else self._users).put(key, _Answer(login, self._clock()))
+        (self._users if login is None else self._nobody).forget(key)
         return login
 
     async def _ask(self, token: str) -> str | None:

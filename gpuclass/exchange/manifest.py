@@ -35,11 +35,11 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a submission will be: its files, in the order in which they come."""
+    """What a submission will be."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    files: list[Entry]
+    files: list[Entry] = Field(min_length=1, description="in the order in which they come")
     version: int | None = Field(None, ge=1, lt=VERSION_LIMIT, description="of the assignment, which it answers")
     queued: Annotated[datetime, BeforeValidator(_press)] | None = Field(
         None, description="when it was pressed, by the sender's clock, if it could not be sent at once"

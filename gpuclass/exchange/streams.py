@@ -7,6 +7,7 @@ come whole does the store take them; a request that ends before leaves nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gpuclass.exchange.uploads import content_type_of
 
 PIECE = 2**18  # bytes collected before they are written
 PART_LIMIT = 2**10  # bytes of a part's own: boundary, headers, file name
+MANIFEST_TIMEOUT_S = 30.0  # from the headers on: who is in time must say by then what the work is
 WRITERS = 16  # threads that write uploads at the same time; the rest of the service's are for everything else
 
 T = TypeVar("T")
@@ -81,7 +83,12 @@ class Streams:
             places.enter_context(self._pacing.asking(student))
             pieces = await places.enter_async_context(aclosing(chunks(request, self._limit, self._bounds)))
             events = await places.enter_async_context(aclosing(_events(pieces, parts)))
-            manifest = self._checked(await _manifest(events))
+            try:
+                async with asyncio.timeout(MANIFEST_TIMEOUT_S):
+                    text = await _manifest(events)
+            except TimeoutError:
+                raise Refusal(408, self._bounds.say("slow", seconds=int(MANIFEST_TIMEOUT_S)), reason="slow") from None
+            manifest = await self._in_thread(lambda: self._checked(read_manifest(text)))
             place = course, assignment, student
             again = await self._in_thread(lambda: self._again(place, key, manifest))
             if again is not None:
@@ -140,7 +147,7 @@ class Streams:
                 quota=self._bounds.limits.student_limit,
                 version=manifest.version,
                 key=key,
-                queued=manifest.queued,
+                queued=min(manifest.queued, arrived) if manifest.queued else None,  # a clock that runs ahead
             )
         except QuotaExceeded as full:
             raise self._bounds.full(full.used) from None
@@ -232,7 +239,7 @@ async def _events(pieces: AsyncIterator[bytes], parts: Parts) -> AsyncGenerator[
     parts.finish()
 
 
-async def _manifest(events: AsyncIterator[Event]) -> Manifest:
+async def _manifest(events: AsyncIterator[Event]) -> bytearray:
     """The first part of the form."""
     if await anext(events, None) != Part("manifest"):
         raise unreadable()
@@ -243,7 +250,7 @@ async def _manifest(events: AsyncIterator[Event]) -> Manifest:
         text += cast("bytes", event)  # nothing else comes between a part's beginning and its end
         if len(text) > MANIFEST_LIMIT:
             raise Refusal(413, "The manifest is too large", reason="form")
-    return await to_thread.run_sync(read_manifest, text)
+    return text
 
 
 def _content(files: Iterable[File | Entry]) -> set[tuple[str, str, int]]:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange import body
+from gpuclass.exchange import body, streams
 from gpuclass.exchange.deadlines import Deadlines
 from gpuclass.exchange.identity import Identity
 from gpuclass.exchange.service import PREFIX, create_app
@@ -270,6 +270,12 @@ async def test_one_that_was_queued_is_late_by_its_arrival_whatever_its_own_clock
     assert (receipt["queued"], receipt["late"]) == (pressed, True)
 
 
+async def test_a_press_that_claims_to_be_of_the_future_was_now(slow: Slow) -> None:
+    files = form(NOTEBOOK, queued="9999-12-31 23:59:59.000000 UTC")
+    receipt = await slow.submit("gpuclass/v1/submission/camp/one", timedelta(0), files=files)
+    assert receipt["queued"] == receipt["timestamp"] == show_time(slow.now)
+
+
 # What is refused before it comes
 
 
@@ -283,6 +289,7 @@ async def test_one_that_was_queued_is_late_by_its_arrival_whatever_its_own_clock
         ([entry("../a")], 400, "Illegal path"),
         ([entry("A"), entry("a")], 400, "Illegal path"),
         ([entry(size=-1)], 400, "The manifest cannot be read"),
+        ([], 400, "The manifest cannot be read"),
         ([{"path": "a"}], 400, "The manifest cannot be read"),
         ("", 400, "The manifest cannot be read"),
     ],
@@ -469,6 +476,17 @@ def test_one_that_takes_too_long_altogether_is_given_up(tmp_path: Path, monkeypa
         with begun(camp, {"files": [entry()]}) as place:
             for _ in range(10):
                 place.sendall(b"x")
+                time.sleep(0.1)
+            assert answer(place)[0] == 408
+
+
+def test_what_the_work_is_must_be_said_soon_after_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MANIFEST_TIMEOUT_S", 0.5)
+    with running(tmp_path) as camp:
+        release(camp)
+        with begun(camp) as place:
+            for byte in f"--{BOUNDARY}".encode():
+                place.sendall(bytes([byte]))
                 time.sleep(0.1)
             assert answer(place)[0] == 408
 
