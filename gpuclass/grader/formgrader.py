@@ -166,6 +166,12 @@ class AutogradeHandler(apihandlers.AutogradeHandler):  # type: ignore[misc]  # a
         await self.finish(json.dumps(outcome))
 
 
+async def refuse(handler: base.BaseApiHandler, status: int, message: str) -> None:
+    """Answer with a reason that the page shows."""
+    handler.set_status(status)
+    await handler.finish(json.dumps({"message": message}))
+
+
 class AssignmentHandler(apihandlers.AssignmentHandler):  # type: ignore[misc]  # as above
     """GET and PUT of one assignment; the due date is saved with the exchange first, and not at all if that fails."""
 
@@ -179,9 +185,9 @@ class AssignmentHandler(apihandlers.AssignmentHandler):  # type: ignore[misc]  #
             moment = due_of(self.get_json_body(), api.timezone)
             deadline = await asyncio.to_thread(save_due, connect(), self.coursedir.course_id, assignment, moment)
         except ValueError:
-            await self._refuse(400, say(language(), "bad-due", zone=api.timezone))
+            await refuse(self, 400, say(language(), "bad-due", zone=api.timezone))
         except Refused as refused:
-            await self._refuse(409, say(language(), "due-not-saved", reason=refused))
+            await refuse(self, 409, say(language(), "due-not-saved", reason=refused))
         else:
             self.gradebook.update_or_create_assignment(assignment)
             write_deadline(self.gradebook, assignment, deadline)
@@ -189,12 +195,8 @@ class AssignmentHandler(apihandlers.AssignmentHandler):  # type: ignore[misc]  #
             os.makedirs(source, exist_ok=True)  # noqa: PTH103  # as nbgrader does for a new assignment
             await self.finish(json.dumps(api.get_assignment(assignment)))
 
-    async def _refuse(self, status: int, message: str) -> None:
-        self.set_status(status)
-        await self.finish(json.dumps({"message": message}))
 
-
-# nbgrader's page waits at "Saving..." for ever when saving fails: say why, and let it be tried again.
+# nbgrader's page waits at "Saving..." for ever when that fails: say why, and let it be tried again.
 SHOW_REFUSAL = """
 {%- extends "manage_assignments.tpl" -%}
 {%- block head -%}
