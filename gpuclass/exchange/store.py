@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -21,10 +20,12 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session, aliased
 
+from gpuclass.exchange import intake
 from gpuclass.exchange.blobs import Blobs, Draft
 from gpuclass.exchange.database import utc_now
+from gpuclass.exchange.intake import Answered, Mine
 from gpuclass.exchange.names import file_paths, identifier
-from gpuclass.exchange.queue import Queue, latest_of, submissions_of
+from gpuclass.exchange.queue import Queue, latest_of
 from gpuclass.exchange.records import (
     AlreadyThere,
     DiskFull,
@@ -230,50 +231,38 @@ class Store(Queue):
             OSError: the disk is full or broken; there is no submission.
         """
         received = received or self.clock()
+        mine = Mine(course, assignment, student)
         with self._drafts(files) as drafts:
             tree = _tree(drafts)
-            mine = submissions_of(course, assignment, student)
             with self.reading() as session:  # before anything has its place
-                _assignment(session, course, assignment)
-                earlier = _earlier(session, mine, key, tree, quota)
-            if earlier is not None:
-                return earlier
+                admitted = _admit(session, mine, key, tree, quota, version)
+            if isinstance(admitted, Submission):
+                return admitted
             self.blobs.keep(drafts.values())
         with self.writing() as session:
-            _assignment(session, course, assignment)
-            earlier = _earlier(session, mine, key, tree, quota)  # the same press, twice at once
-            if earlier is not None:
-                return earlier
-            while session.scalar(select(SubmissionRow.id).where(*mine, SubmissionRow.received == received)):
-                received += timedelta(microseconds=1)
-            _add_tree(session, tree)
-            row = SubmissionRow(
-                course=course,
-                assignment=assignment,
-                student=student,
+            admitted = _admit(session, mine, key, tree, quota, version)  # the same press may have come twice at once
+            if isinstance(admitted, Submission):
+                return admitted
+            return intake.add(
+                session.connection(),
+                mine,
+                tree,
+                admitted,
                 received=received,
-                answered=_release(session, course, assignment, version),
-                tree=tree.sha256,
-                size=tree.size,
-                space=tree.space,
                 key=key,
                 queued=queued,
+                now=self.clock(),
             )
-            session.add(row)
-            session.flush()
-            session.add(JobRow(submission=row.id, requested_by=student, state="waiting", queued=self.clock()))
-            return _submission(row)
 
     def earlier(self, course: str, assignment: str, student: str, key: str) -> Submission | None:
         """What came from this student to this assignment under this key."""
         with self.reading() as session:
-            row = _under_key(session, submissions_of(course, assignment, student), key)
-            return None if row is None else _again(row)
+            return intake.under_key(session.connection(), Mine(course, assignment, student), key)
 
     def used(self, course: str, assignment: str, student: str) -> int:
         """Bytes on disk that a student's submissions to an assignment take, as ``quota`` counts them."""
         with self.reading() as session:
-            return _used(session, submissions_of(course, assignment, student))
+            return intake.used(session.connection(), Mine(course, assignment, student))
 
     def submission(self, submission_id: int) -> Submission:
         """One submission by its number.
@@ -469,35 +458,23 @@ def _newest_release(session: Session, course: str, assignment: str) -> ReleaseRo
     ).one()
 
 
-def _release(session: Session, course: str, assignment: str, version: int | None) -> ReleaseRow:
-    """The release of that number; the newest if there is none."""
-    named = select(ReleaseRow).where(
-        ReleaseRow.course == course, ReleaseRow.assignment == assignment, ReleaseRow.version == version
-    )
-    return session.scalar(named) or _newest_release(session, course, assignment)
-
-
-def _under_key(session: Session, mine: Sequence[Any], key: str | None) -> SubmissionRow | None:
-    return None if key is None else session.scalar(select(SubmissionRow).where(*mine, SubmissionRow.key == key))
-
-
-def _earlier(
-    session: Session, mine: Sequence[Any], key: str | None, tree: Tree, quota: int | None
-) -> Submission | None:
-    """What came under this key before; None if this is new and may be kept."""
-    row = _under_key(session, mine, key)
-    if row is not None and row.tree != tree.sha256:
+def _admit(
+    session: Session, mine: Mine, key: str | None, tree: Tree, quota: int | None, version: int | None
+) -> Submission | Answered:
+    """What came under this key before; if this is new and may be kept, the release that it answers."""
+    connection = session.connection()
+    answers = intake.answered(connection, mine, version)
+    if answers is None:
+        _course(session, mine.course)
+        raise NotFound("assignment")
+    earlier = None if key is None else intake.under_key(connection, mine, key)
+    if earlier is not None and earlier.sha256 != tree.sha256:
         raise KeyReused
-    if row is not None:
-        return _again(row)
-    used = _used(session, mine)
-    if quota is not None and used + tree.space > quota:
-        raise QuotaExceeded(used, quota)
-    return None
-
-
-def _used(session: Session, mine: Sequence[Any]) -> int:
-    return session.scalar(select(func.sum(SubmissionRow.space)).where(*mine)) or 0
+    if earlier is not None:
+        return earlier
+    if quota is not None and answers.used + tree.space > quota:
+        raise QuotaExceeded(answers.used, quota)
+    return answers
 
 
 def _files(session: Session, tree: str) -> tuple[File, ...]:
@@ -517,10 +494,6 @@ def _submission(row: SubmissionRow) -> Submission:
         row.key,
         row.queued,
     )
-
-
-def _again(row: SubmissionRow) -> Submission:
-    return replace(_submission(row), again=True)
 
 
 def _feedback(row: FeedbackRow) -> Feedback:
