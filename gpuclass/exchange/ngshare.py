@@ -362,7 +362,10 @@ def get_feedback(
     timestamp: str | None = None,
     list_only: ListOnly = "false",
 ) -> Response:
-    """Released feedback on a submission (instructors; students their own); no files while there is none."""
+    """Released feedback on a submission (instructors; students their own); no files while there is none.
+
+    Students are given the pages of the assignment's notebooks and nothing else that was put beside them.
+    """
     _own_or_teacher(here, student)
     _submissions_of(exchange, here, assignment, student)
     if timestamp is None:
@@ -370,7 +373,15 @@ def get_feedback(
     submission = _find(exchange, here, assignment, student, timestamp)
     feedback = exchange.store.feedback(submission)
     files = exchange.store.feedback_files(feedback) if feedback is not None and feedback.released else ()
+    if not here.teaches:
+        files = known_pages(files, exchange.store.released_files(here.course, assignment))
     return success(timestamp=show_time(submission.received), files=_tree(exchange, files, list_only))
+
+
+def known_pages(given: Iterable[File], released: Iterable[File]) -> tuple[File, ...]:
+    """Of feedback's files the pages of notebooks that are released: ``<notebook>.html``."""
+    pages = {file.path.removesuffix(".ipynb") + ".html" for file in released if file.path.endswith(".ipynb")}
+    return tuple(file for file in given if file.path in pages)
 
 
 def _submissions_of(exchange: Context, here: InCourse, assignment: str, student: str) -> list[Submission]:

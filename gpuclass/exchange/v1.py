@@ -20,8 +20,8 @@ from gpuclass.exchange.context import (
 )
 from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.errors import denied
-from gpuclass.exchange.ngshare import TREE, form_fields
-from gpuclass.exchange.reading import Own, own_submissions, releases
+from gpuclass.exchange.ngshare import TREE, form_fields, known_pages
+from gpuclass.exchange.reading import Own, Released, own_submissions, releases
 from gpuclass.exchange.uploads import Form
 from gpuclass.exchange.wire import show_time
 
@@ -65,7 +65,7 @@ def overview(exchange: Exchange, here: Participant) -> Response:
                 "release_files": [
                     {"path": file.path, "checksum": file.md5, "size": file.size} for file in release.files
                 ],
-                "submissions": [_shown(each, deadline, here.login) for each in own[release.assignment]],
+                "submissions": [_shown(each, release, deadline, here.login) for each in own[release.assignment]],
             }
         )
     return success(now=show_time(exchange.store.clock()), limits=_limits(exchange), assignments=assignments)
@@ -80,7 +80,7 @@ def _limits(exchange: Context) -> dict[str, int]:
     }
 
 
-def _shown(own: Own, deadline: Deadline, login: str) -> dict[str, Any]:
+def _shown(own: Own, release: Released, deadline: Deadline, login: str) -> dict[str, Any]:
     """One submission."""
     return {
         "submission": own.id,
@@ -93,7 +93,7 @@ def _shown(own: Own, deadline: Deadline, login: str) -> dict[str, Any]:
         "state": own.state,
         "score": own.score,
         "max_score": own.max_score,
-        "feedback": [{"path": file.path, "checksum": file.md5} for file in own.feedback],
+        "feedback": [{"path": file.path, "checksum": file.md5} for file in known_pages(own.feedback, release.files)],
     }
 
 

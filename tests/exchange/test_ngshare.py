@@ -315,6 +315,23 @@ def test_feedback_reaches_its_student_and_nobody_else(camp: Camp, assignment: st
     assert outcome(camp.by("student2").get(path, params={"timestamp": timestamp})) == DENIED
 
 
+def test_students_are_given_pages_of_known_notebooks_only(camp: Camp, assignment: str) -> None:
+    timestamp = submit(camp, assignment)
+    teacher, student, path = camp.by("teacher"), camp.by("student1"), f"api/feedback/camp/{assignment}/student1"
+    others = {"evil.html": b"<script>", "warm-up.ipynb": b"tests", "run.js": b"", "sub/warm-up.html": b"", "a": b""}
+    files = tree({"warm-up.html": b"<p>good", **others})
+    assert teacher.post(path, data={"timestamp": timestamp, "files": files}).status_code == 200
+    got = student.get(path, params={"timestamp": timestamp}).json()["files"]
+    assert got == encoded({"warm-up.html": b"<p>good"})
+    listed = student.get(path, params={"timestamp": timestamp, "list_only": "true"}).json()["files"]
+    assert [file["path"] for file in listed] == ["warm-up.html"]
+    items = student.get("gpuclass/v1/assignments/camp").json()["assignments"]
+    [own] = next(item for item in items if item["name"] == assignment)["submissions"]
+    assert [file["path"] for file in own["feedback"]] == ["warm-up.html"]
+    kept = teacher.get(path, params={"timestamp": timestamp, "list_only": "true"}).json()["files"]
+    assert len(kept) == 6, "ngshare's contract: an instructor gets back what was sent"
+
+
 def test_feedback_needs_a_timestamp_and_files(camp: Camp, assignment: str) -> None:
     timestamp = submit(camp, assignment)
     teacher, path = camp.by("teacher"), f"api/feedback/camp/{assignment}/student1"
