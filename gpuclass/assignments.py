@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nbgrader.server_extensions.assignment_list import handlers as listing
@@ -17,6 +18,7 @@ from nbgrader.server_extensions.validate_assignment import handlers as validatio
 from tornado import web
 
 from gpuclass.exchange.messages import Language, say
+from gpuclass.exchange.outbox import waiting_line
 
 
 def plain(outcome: dict[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -28,7 +30,21 @@ def plain(outcome: dict[str, Any], environ: Mapping[str, str] = os.environ) -> d
         return {"success": False, "value": text.rpartition("ExchangeError: ")[2].strip()}
     if "exchange directory does not exist" in text:
         language: Language = "en" if environ.get("GPUCLASS_LANGUAGE") == "en" else "ko"
-        return {"success": False, "value": say(language, "client.list")}
+        waiting = waiting_line(language, Path(environ.get("HOME", "/")))
+        return {"success": False, "value": " ".join(filter(None, [say(language, "client.list"), waiting]))}
+    return outcome
+
+
+def with_notes(outcome: dict[str, Any]) -> dict[str, Any]:
+    """A list with each assignment's note, such as its deadline, under its name.
+
+    nbgrader's tab shows nothing but a name there; it sends the name back when a button is pressed, see ``_act``. No
+    name has a line break in it.
+    """
+    if outcome["success"]:
+        for item in outcome["value"]:
+            if isinstance(item, dict) and item.get("note"):
+                item["assignment_id"] += f"\n{item['note']}"
     return outcome
 
 
@@ -39,7 +55,8 @@ class AssignmentListHandler(listing.AssignmentListHandler):  # type: ignore[misc
     async def get(self) -> None:
         """List the assignments of the course in the query."""
         course = self.get_argument("course_id")
-        await self.finish(json.dumps(plain(await asyncio.to_thread(self.manager.list_assignments, course_id=course))))
+        found = await asyncio.to_thread(self.manager.list_assignments, course_id=course)
+        await self.finish(json.dumps(with_notes(plain(found))))
 
 
 class CourseListHandler(listing.CourseListHandler):  # type: ignore[misc]  # nbgrader has no types
@@ -58,9 +75,10 @@ class AssignmentActionHandler(listing.AssignmentActionHandler):  # type: ignore[
     async def post(self, action: str) -> None:
         """Do it; answer with the new list, or with what went wrong."""
         body: dict[str, Any] = self.get_json_body()
-        await self.finish(json.dumps(plain(await asyncio.to_thread(self._act, action, **body))))
+        await self.finish(json.dumps(with_notes(plain(await asyncio.to_thread(self._act, action, **body)))))
 
     def _act(self, action: str, *, course_id: str, assignment_id: str) -> dict[str, Any]:
+        assignment_id = assignment_id.partition("\n")[0]  # what stands below is a note
         do = {
             "fetch": self.manager.fetch_assignment,
             "submit": self.manager.submit_assignment,

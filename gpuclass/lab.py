@@ -22,6 +22,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from traitlets import default, import_item
 
+from gpuclass.exchange.background import Background
 from gpuclass.noticeboard import NoticeBoard
 from gpuclass.singleuser import INSTRUCTOR
 
@@ -152,6 +153,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
     settings["gpuclass_curriculum"] = curriculum = Curriculum(
         CURRICULUM, Path(server.root_dir), os.environ.get("GPUCLASS_LANGUAGE", "ko")
     )
+    settings["gpuclass_outbox"] = Background(Path.home())
     handlers: list[tuple[Any, ...]] = [
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
@@ -170,8 +172,10 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
 
 
 async def _start_jupyter_server_extension(server: ServerApp) -> None:
-    """Called when the server answers: merge the curriculum, without anybody waiting for it."""
+    """Called when the server answers: merge the curriculum and send what waits, without anybody waiting for it."""
     gc.enable()  # off since gpuclass.singleuser began
     gc.freeze()
     curriculum: Curriculum = server.web_app.settings["gpuclass_curriculum"]
     curriculum.start()
+    outbox: Background = server.web_app.settings["gpuclass_outbox"]
+    outbox.start()

@@ -6,12 +6,13 @@ answer costs a few small files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpuclass import cgroup
 from gpuclass.seat import NOTICES, Card, read
@@ -34,6 +35,7 @@ class NoticeBoard:
     Args:
         environ, notices, cgroups: where seat, notices and limits are; see gpuclass.seat.
         now: seconds since the epoch.
+        home: where the exchange's plugin keeps what it has to tell.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class NoticeBoard:
         notices: Path = NOTICES,
         cgroups: Path = cgroup.CGROUPS,
         now: Callable[[], float] = time.time,
+        home: Path | None = None,
     ) -> None:
         self.environ = environ
         self.notices = notices
         self.cgroups = cgroups
         self.now = now
+        self.home = home or Path(environ.get("HOME", "/"))
         self._kills = 0  # a container begins with none
         self._killed: dict[str, Any] | None = None
 
@@ -64,7 +68,11 @@ class NoticeBoard:
             "title": f"{words['title']}: {card.title}",
             "details": "\n".join(f"{name}: {value}" for name, value in card.rows),
             "close": any(close for _, close in self._parts(card)),
-            "notices": [*posted(self.notices, card.language, self.now()), *self._own(card)],
+            "notices": [
+                *posted(self.notices, card.language, self.now()),
+                *self._own(card),
+                *self._exchange(card.language),
+            ],
         }
 
     def _parts(self, card: Card) -> list[tuple[str, bool]]:
@@ -75,6 +83,19 @@ class NoticeBoard:
         if card.ram:
             parts.append(_part("RAM", card.ram.used, card.ram.limit))
         return parts
+
+    def _exchange(self, language: str) -> list[dict[str, Any]]:
+        """What became of submissions and assignments, and what is not sent yet: that stays until it is."""
+        from gpuclass.exchange.corner import Corner
+        from gpuclass.exchange.outbox import waiting_line
+
+        spoken: Literal["ko", "en"] = "en" if language == "en" else "ko"
+        found = holding(Corner(self.home).notices(), language, self.now())
+        waiting = waiting_line(spoken, self.home, self.now())
+        if waiting:
+            mark = hashlib.sha256(waiting.encode()).hexdigest()[:16]
+            found.append({"id": f"waiting-{mark}", "level": "warning", "text": waiting})
+        return found
 
     def _own(self, card: Card) -> list[dict[str, Any]]:
         """That the kernel has killed a process for memory, until it has to say so again."""
@@ -91,15 +112,22 @@ def posted(folder: Path, language: str, now: float, files: Sequence[str] = FILES
     found = []
     for name in files:
         try:
-            notices = json.loads((folder / name).read_text(encoding="utf-8"))["notices"]
-            found += [
-                {"id": str(notice["id"]), "level": str(notice["level"]), "text": str(notice[language])}
-                for notice in notices
-                if notice.get("until") is None or notice["until"] > now
-            ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found += holding(json.loads((folder / name).read_text(encoding="utf-8"))["notices"], language, now)
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def holding(notices: Sequence[Mapping[str, Any]], language: str, now: float) -> list[dict[str, Any]]:
+    """Those notices that hold, in one language; empty where one is none."""
+    try:
+        return [
+            {"id": str(notice["id"]), "level": str(notice["level"]), "text": str(notice[language])}
+            for notice in notices
+            if notice.get("until") is None or notice["until"] > now
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return []
 
 
 def _part(name: str, used: int | None, limit: int) -> tuple[str, bool]:

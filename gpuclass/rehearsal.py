@@ -263,7 +263,9 @@ class Visitor:
     async def assignments(self, course: str) -> list[dict[str, Any]]:
         """The Assignments tab's list: released, fetched and submitted ones."""
         answer = await self.call("GET", f"{self.server}/assignments?{urlencode({'course_id': course})}")
-        return list(_value_of(answer, self.login, "assignments"))
+        listed: list[dict[str, Any]] = _value_of(answer, self.login, "assignments")
+        # The tab shows a note, such as the deadline, on a line below the name.
+        return [{**item, "assignment_id": item["assignment_id"].partition("\n")[0]} for item in listed]
 
     async def assignment(self, action: str, name: str, course: str) -> None:
         """A button of the Assignments tab: ``fetch``, ``submit`` or ``fetch_feedback``."""

@@ -5,7 +5,8 @@ overwritten by a fetch, and nothing on the server is ever deleted.
 """
 
 from gpuclass.exchange.plugin import Exchange
-from gpuclass.exchange.studying import ExchangeFetchAssignment, ExchangeFetchFeedback, ExchangeList, ExchangeSubmit
+from gpuclass.exchange.studying import ExchangeFetchAssignment, ExchangeFetchFeedback, ExchangeList
+from gpuclass.exchange.submit import ExchangeSubmit
 from gpuclass.exchange.teaching import ExchangeCollect, ExchangeReleaseAssignment, ExchangeReleaseFeedback
 
 __all__ = [

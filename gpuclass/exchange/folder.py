@@ -7,6 +7,7 @@ read; where something lies already, nothing is written through it.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
 
 from gpuclass.exchange.names import Reason, UnsafeName, file_path, file_paths
 
@@ -39,18 +42,29 @@ class TooManyFiles(Exception):  # noqa: N818  # what it is
         self.count = count
 
 
-@dataclass
-class Contents:
-    """What a folder holds: files by path, and what was left out with the reason."""
+T = TypeVar("T")
 
-    files: dict[str, bytes] = field(default_factory=dict)
+
+@dataclass(frozen=True)
+class Plain:
+    """A plain file: where it lies below its folder, which its safe path may spell otherwise, and its bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass
+class Contents(Generic[T]):
+    """What a folder holds: files by their safe path, and what was left out with the reason."""
+
+    files: dict[str, T] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
     too_large: dict[str, int] = field(default_factory=dict)
     unsafe: dict[str, Reason] = field(default_factory=dict)
 
 
-def read(folder: Path, *, ignore: list[str], file_limit: int, files_limit: int) -> Contents:
-    """The files below ``folder``.
+def read(folder: Path, *, ignore: list[str], file_limit: int, files_limit: int) -> Contents[bytes]:
+    """The files below ``folder``, with what is in them.
 
     Args:
         folder: where.
@@ -62,7 +76,25 @@ def read(folder: Path, *, ignore: list[str], file_limit: int, files_limit: int) 
         NotAFolder: there is no folder, or only a link to one.
         TooManyFiles: there are more than ``files_limit``.
     """
-    found = Contents()
+
+    def content(file: BinaryIO, found: Plain) -> bytes | None:
+        read = file.read(found.size + 1)
+        return read if len(read) <= file_limit else None
+
+    return _collect(folder, ignore, file_limit, files_limit, content)
+
+
+def scan(folder: Path, *, ignore: list[str], file_limit: int, files_limit: int) -> Contents[Plain]:
+    """The files below ``folder``, unread; as ``read`` otherwise."""
+    return _collect(folder, ignore, file_limit, files_limit, lambda _, found: found)
+
+
+Take = Callable[[BinaryIO, Plain], T | None]
+"""Makes of an open file what is kept of it; None if it has grown too large."""
+
+
+def _collect(folder: Path, ignore: list[str], file_limit: int, files_limit: int, take: Take[T]) -> Contents[T]:
+    found: Contents[T] = Contents()
     if folder.is_symlink() or not folder.is_dir():
         raise NotAFolder(folder)
     for root, folders, names, handle in os.fwalk(folder, follow_symlinks=False):
@@ -73,37 +105,65 @@ def read(folder: Path, *, ignore: list[str], file_limit: int, files_limit: int) 
                 found.links.append(str(place / name))
         for name in sorted(names):
             if not _ignored(name, ignore):
-                _add(found, str(place / name), name, handle, file_limit)
+                _add(found, str(place / name), name, handle, file_limit, take)
         if len(found.files) > files_limit:
             raise TooManyFiles(len(found.files))
     _leave_out_twins(found)
     return found
 
 
-def _add(found: Contents, path: str, name: str, folder: int, limit: int) -> None:
+def _add(found: Contents[T], path: str, name: str, folder: int, limit: int, take: Take[T]) -> None:
     try:
-        handle = os.open(name, _FILE, dir_fd=folder)
+        file = _plain(name, folder)
     except OSError:
-        found.links.append(path)  # a link, a socket, a file that may not be read, or gone by now
+        found.links.append(path)  # a link, a pipe, a socket, a file that may not be read, or gone by now
         return
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            found.links.append(path)
-            return
+    with file:
+        size = os.fstat(file.fileno()).st_size
         try:
             safe = file_path(path)
         except UnsafeName as error:
             found.unsafe[path] = error.reason
             return
-        content = file.read(status.st_size + 1) if status.st_size <= limit else b""
-        if max(status.st_size, len(content)) > limit:
-            found.too_large[path] = status.st_size
+        taken = take(file, Plain(path, size)) if size <= limit else None
+        if taken is None:
+            found.too_large[path] = size
         else:
-            found.files[safe] = content
+            found.files[safe] = taken
 
 
-def _leave_out_twins(found: Contents) -> None:
+def _plain(name: str, folder: int) -> BufferedReader:
+    """A plain file, open.
+
+    Raises:
+        OSError: there is none, or it may not be read.
+    """
+    handle = os.open(name, _FILE, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileNotFoundError(name)
+    return os.fdopen(handle, "rb")
+
+
+def open_plain(folder: Path, path: str) -> BufferedReader:
+    """The plain file at ``path`` below ``folder``, open; no part of the way below is a link.
+
+    Raises:
+        OSError: there is none.
+    """
+    *folders, name = path.split("/")
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            inner = os.open(part, _FOLDER, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        return _plain(name, handle)
+    finally:
+        os.close(handle)
+
+
+def _leave_out_twins(found: Contents[T]) -> None:
     """Drop files until no two have names that could be one; a notebook is kept rather than something else."""
     kept: list[str] = []
     for path in sorted(found.files, key=lambda path: (not path.endswith(".ipynb"), path)):
@@ -165,7 +225,7 @@ def _write(folder: Path, files: Mapping[str, bytes], put: Callable[[int, str, by
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, files.values(), strict=True):
         *folders, name = path.split("/")
-        with _opened(folder, folders) as handle:
+        with opened(folder, folders) as handle:
             if put(handle, name, content):
                 done.append(path)
     return done
@@ -176,20 +236,30 @@ def _create(folder: int, name: str, content: bytes) -> bool:
         handle = os.open(name, _NEW, 0o644, dir_fd=folder)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)  # half a file is worse than none, and a full disk leaves one
+        raise
     return True
 
 
 def _replace(folder: int, name: str, content: bytes) -> bool:
-    draft = f".{name[:50]}.{os.getpid()}"
+    draft = f".{name[:50]}.{secrets.token_hex(4)}"
     _create(folder, draft, content)
-    os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)  # Path knows no folder handles
+    try:
+        os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)  # Path knows no folder handles
+    except BaseException:
+        os.unlink(draft, dir_fd=folder)
+        raise
     return True
 
 
 @contextmanager
-def _opened(folder: Path, parts: list[str]) -> Iterator[int]:
+def opened(folder: Path, parts: list[str]) -> Iterator[int]:
     """A handle on a folder below ``folder``, made if need be; no part of the way below may be a link."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 Language = Literal["ko", "en"]
+LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 _TEXTS: dict[str, dict[Language, str]] = {
     # Names
@@ -169,9 +170,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "제출하지 않았어요. {reason}",
         "en": "Not submitted. {reason}",
     },
-    "client.submitted": {
-        "ko": "제출했어요: {assignment} · {time} · {size} · 접수 번호 {number}",
-        "en": "Submitted: {assignment} · {time} · {size} · receipt {number}",
+    "client.submitted": {"ko": "제출했어요: {receipt}", "en": "Submitted: {receipt}"},
+    "client.changed": {
+        "ko": "보내는 동안 폴더의 파일이 바뀌었어요. 저장이 끝난 뒤에 다시 눌러 주세요.",
+        "en": "A file in the folder changed while it was being sent. Press again when it is saved.",
     },
     "client.fetched": {"ko": "받았어요: {folder}", "en": "Fetched: {folder}"},
     "client.feedback": {"ko": "채점 결과: {path}", "en": "Feedback: {path}"},
@@ -265,6 +267,82 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": '"2026-11-24 18:00", "18:00" for today, "+30m" or "+2h" from now, "none"; without it, show',
     },
     "due.help_student": {"ko": "이 학생만 더 오래 낼 수 있게 해요", "en": "more time for this student alone"},
+    # Receipts and deadlines
+    "receipt.number": {"ko": "접수 번호 {number}", "en": "receipt {number}"},
+    "receipt.late": {"ko": "늦음", "en": "late"},
+    "receipt.in_time": {"ko": "제때 냄", "en": "in time"},
+    "receipt.version": {"ko": "{version}판", "en": "version {version}"},
+    "due.until": {"ko": "{time}까지", "en": "due {time}"},
+    "due.passed": {
+        "ko": "{time}까지였어요. 지금 내면 늦은 제출이 돼요",
+        "en": "was due {time}; what you submit now is late",
+    },
+    # What waits to be sent
+    "outbox.waits": {
+        "ko": "아직 제출되지 않았어요. {reason} 방금 누른 그대로 보관했고, 서버가 켜져 있는 동안 저절로 다시 보내요. "
+        "다시 누르지 않아도 돼요. (아직 못 보낸 제출: {count}개)",
+        "en": "Not yet submitted. {reason} It is kept as it was when you pressed, and will be sent by itself while "
+        "your server runs; you need not press again. (not yet sent: {count})",
+    },
+    "outbox.not_kept": {
+        "ko": "{reason} 내 저장 공간에 자리가 없어서 보관하지도 못했어요. 조금 뒤에 다시 눌러 주세요.",
+        "en": "{reason} There was no room in your home to keep it, either. Press again in a moment.",
+    },
+    "outbox.unreachable": {
+        "ko": "지금은 제출 서버가 답하지 않아요.",
+        "en": "The exchange does not answer just now.",
+    },
+    "outbox.busy": {
+        "ko": "너무 자주 눌러서 제출 서버가 잠시 기다리라고 해요.",
+        "en": "You pressed so often that the exchange asks you to wait a little.",
+    },
+    "outbox.waiting": {
+        "ko": "아직 못 보낸 제출이 {count}개 있어요({assignments}). 서버가 켜져 있는 동안 저절로 다시 보내요. "
+        "보낼 때까지 서버를 끄지 말아 주세요.",
+        "en": "Not yet sent: {count} ({assignments}). It will be sent by itself while your server runs; please leave "
+        "the server on until then.",
+    },
+    "outbox.pressed": {"ko": "아직 안 보냄 · {time}에 누름", "en": "not yet sent · pressed at {time}"},
+    "outbox.sent": {
+        "ko": "아까 누른 제출을 이제 보냈어요: {receipt}",
+        "en": "What you submitted earlier is sent now: {receipt}",
+    },
+    "outbox.refused": {
+        "ko": "아까 누른 {assignment} 제출은 받아들여지지 않았어요. {reason}",
+        "en": "What you submitted earlier to {assignment} was not taken. {reason}",
+    },
+    "outbox.damaged": {
+        "ko": "보관하던 파일이 바뀌어서 보낼 수 없어요. 다시 제출해 주세요.",
+        "en": "The files that were kept have changed and cannot be sent. Submit again.",
+    },
+    # Versions of an assignment
+    "version.new": {
+        "ko": "{assignment} 과제의 {version}판이 나왔어요.",
+        "en": "{assignment} has a new version {version}.",
+    },
+    "version.replaced": {
+        "ko": "고치지 않은 파일은 새것으로 바꿨어요: {names}.",
+        "en": "Files you had not changed are the new ones now: {names}.",
+    },
+    "version.back": {
+        "ko": "지웠던 파일은 새것을 다시 놓았어요: {names}.",
+        "en": "Files you had deleted are back, new: {names}.",
+    },
+    "version.beside": {
+        "ko": "내가 고친 파일은 그대로 두고, 새것을 옆에 놓았어요: {names}.",
+        "en": "Files you had changed stay; the new ones lie beside them: {names}.",
+    },
+    "version.copy": {
+        "ko": "채점되는 파일은 {path}이고, {copy}은(는) 아니에요. {copy}을(를) 내려면 {path}의 이름을 다른 것으로 "
+        "바꾸고, {copy}의 이름을 {path}(으)로 바꾼 다음 다시 제출해 주세요.",
+        "en": "{path} is what is graded, not {copy}. To hand in {copy}, give {path} another name, rename {copy} to "
+        "{path}, and submit again.",
+    },
+    "version.failed": {
+        "ko": "{assignment} 과제의 새 판을 가져오지 못했어요. 있던 파일은 그대로예요. ({reason})",
+        "en": "The new version of {assignment} could not be brought; your files are as they were. ({reason})",
+    },
+    # How far a submission is
     "state.waiting": {"ko": "채점 기다리는 중", "en": "waiting to be graded"},
     "state.running": {"ko": "채점 중", "en": "being graded"},
     "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인해요", "en": "not graded; your teacher will look at it"},

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
-from dateutil.tz import gettz  # type: ignore[import-untyped]  # no stubs here
 from nbgrader.exchange import abc
 from nbgrader.exchange.abc import ExchangeError
 from traitlets import Bool, Unicode, default
 
 from gpuclass.exchange import folder
 from gpuclass.exchange.connection import Connection, Refused, from_environment
-from gpuclass.exchange.folder import NotAFolder, TooManyFiles
-from gpuclass.exchange.messages import Language, megabytes, say
+from gpuclass.exchange.corner import Corner
+from gpuclass.exchange.folder import Contents, NotAFolder, Plain, TooManyFiles
+from gpuclass.exchange.messages import LANGUAGES, Language, megabytes, say
 from gpuclass.exchange.names import DEPTH_LIMIT, UnsafeName, identifier
-from gpuclass.exchange.wire import read_time
+from gpuclass.exchange.receipts import local, marks
+from gpuclass.exchange.versions import Versions, md5, told
 
 TIMESTAMP_FILE = "timestamp.txt"
 FEEDBACK_FOLDER = "feedback"
+LIMITS_FILE = "limits.json"
+TRIES = 3
+
+T = TypeVar("T")
 
 
 class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
@@ -47,10 +52,11 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
     @cached_property
     def connection(self) -> Connection:
         """The exchange, as the environment names it."""
-        return from_environment(self._spoken)
+        return from_environment(self.spoken)
 
     @property
-    def _spoken(self) -> Language:
+    def spoken(self) -> Language:
+        """The language of messages."""
         return cast("Language", self.language)
 
     @property
@@ -69,7 +75,7 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
 
     def say(self, key: str, **values: object) -> str:
         """A text in the class's language."""
-        return say(self._spoken, key, **values)
+        return say(self.spoken, key, **values)
 
     def fail(self, msg: str) -> NoReturn:
         """Stop, telling why."""
@@ -102,10 +108,70 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
         place = Path(self.assignment_dir).absolute()
         return place / self.course / assignment if self.path_includes_course else place / assignment
 
+    @cached_property
+    def course_overview(self) -> dict[str, Any]:
+        """What the exchange says of the course to this caller; asked once."""
+        found = self.connection.get("gpuclass", "v1", "assignments", self.course)
+        if found["limits"] != self.limits:
+            self.corner.write(found["limits"], LIMITS_FILE)
+        return found
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that the exchange has said last; empty before the first time."""
+        if "course_overview" in self.__dict__:
+            said: dict[str, int] = self.course_overview["limits"]
+            return said
+        kept = self.corner.read(LIMITS_FILE)
+        names = ("submission_limit", "file_limit", "files_limit")
+        return {name: kept[name] for name in names} if all(isinstance(kept.get(name), int) for name in names) else {}
+
+    @cached_property
+    def corner(self) -> Corner:
+        """What the plugin remembers in this home."""
+        return Corner(Path.home())
+
+    def versions(self, assignment: str) -> Versions:
+        """Which version of an assignment the student has."""
+        return Versions(self.corner.home, self.course, assignment, self.work_folder(assignment), self.spoken)
+
+    def release_of(self, assignment: str) -> tuple[int, dict[str, bytes]]:
+        """The newest version of an assignment and its files, which belong together."""
+        for _ in range(TRIES):
+            item = self.known(assignment)
+            files = files_in(self.connection.get("api", "assignment", self.course, assignment))
+            listed = {file["path"]: file["checksum"] for file in item["release_files"]}
+            if listed == {path: md5(content) for path, content in files.items()}:
+                break
+            del self.course_overview  # released again between the two
+        return item["version"], files
+
+    def bring(self, item: Mapping[str, Any]) -> bool:
+        """Bring a newer version of an assignment that was fetched, and say so; whether there was one."""
+        versions = self.versions(item["name"])
+        if not versions.is_behind(item["version"]):
+            return False
+        try:
+            version, files = self.release_of(item["name"])
+            done = versions.update(version, files)
+        except (OSError, NotAFolder, UnsafeName, Refused) as error:
+            self.log.warning(self.say("version.failed", assignment=item["name"], reason=error))
+            return False
+        self.announce(
+            f"version-{self.course}-{item['name']}-{version}",
+            "info",
+            {language: told(language, item["name"], version, done) for language in LANGUAGES},
+        )
+        return True
+
+    def announce(self, mark: str, level: str, texts: Mapping[Language, str]) -> None:
+        """Say a line here and, once, in Lab."""
+        (self.log.warning if level == "warning" else self.log.info)(texts[self.spoken])
+        self.corner.tell(mark, level, texts["ko"], texts["en"], time.time())
+
     def overview(self) -> dict[str, dict[str, Any]]:
         """The course's assignments by name, with the caller's own submissions."""
-        answer = self.connection.get("gpuclass", "v1", "assignments", self.course)
-        return {item["name"]: item for item in answer["assignments"]}
+        return {item["name"]: item for item in self.course_overview["assignments"]}
 
     def known(self, assignment: str) -> dict[str, Any]:
         """One assignment of the overview; fails naming those there are."""
@@ -117,10 +183,10 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
 
     def local(self, timestamp: str) -> datetime:
         """A time of the exchange in the class's zone."""
-        return read_time(timestamp).astimezone(gettz(self.timezone))
+        return local(timestamp, self.timezone)
 
     def label(self, submission: Mapping[str, Any]) -> str:
-        """What a submission is called, in lists and as a folder of feedback: its time, its number and how far it is."""
+        """What a submission is called as a folder of feedback: its time, its number and how far it is."""
         moment = f"{self.local(submission['timestamp']):%Y-%m-%d %H.%M.%S} ({submission['submission']})"
         if submission["score"] is not None and submission["max_score"] is not None:
             return f"{moment} · {self.say('state.score', **submission)}"
@@ -128,16 +194,37 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
             return moment
         return f"{moment} · {self.say('state.' + submission['state'])}" if submission["state"] else moment
 
+    def shown(self, item: Mapping[str, Any], submission: Mapping[str, Any]) -> str:
+        """What a submission is called in lists: that, whether it is late, and its version where there are several."""
+        several = (item.get("version") or 1) > 1
+        found = marks(
+            self.spoken,
+            late=submission.get("late"),
+            due=None,
+            version=submission.get("version") if several else None,
+        )
+        return " · ".join([self.label(submission), *found])
+
     def feedback_folder(self, assignment: str, submission: Mapping[str, Any]) -> Path:
         """Where feedback on a submission is put."""
         return self.work_folder(assignment) / FEEDBACK_FOLDER / self.label(submission)
 
     def read_folder(self, path: Path) -> dict[str, bytes]:
-        """The files to be sent from a folder, within the limits; what is left out is said."""
+        """The files to be released from a folder, within the limits; what is left out is said."""
         limits = self.connection.get("gpuclass", "v1", "limits")
+        found = self._within(limits, lambda **bounds: folder.read(path, **bounds))
+        self._check_size(sum(map(len, found.files.values())), limits)
+        return found.files
+
+    def scan_folder(self, path: Path, limits: Mapping[str, int]) -> dict[str, Plain]:
+        """The files to be sent from a folder, unread, within the limits; what is left out is said."""
+        found = self._within(limits, lambda **bounds: folder.scan(path, **bounds))
+        self._check_size(sum(plain.size for plain in found.files.values()), limits)
+        return found.files
+
+    def _within(self, limits: Mapping[str, int], collect: Callable[..., Contents[T]]) -> Contents[T]:
         try:
-            found = folder.read(
-                path,
+            found = collect(
                 ignore=[*self.coursedir.ignore, TIMESTAMP_FILE],
                 file_limit=limits["file_limit"],
                 files_limit=limits["files_limit"],
@@ -154,10 +241,12 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
             if name.endswith(".ipynb"):
                 self.not_sent("size.file", name=name, size=megabytes(size), limit=limit)
             self.log.warning(self.say("client.skipped_size", name=name, size=megabytes(size), limit=limit))
-        total = sum(map(len, found.files.values()))
-        if total > limits["submission_limit"]:
-            self.not_sent("size.submission", size=megabytes(total), limit=megabytes(limits["submission_limit"]))
-        return found.files
+        return found
+
+    def _check_size(self, total: int, limits: Mapping[str, int]) -> None:
+        limit = limits["submission_limit"]
+        if total > limit:
+            self.not_sent("size.submission", size=megabytes(total), limit=megabytes(limit))
 
     def not_sent(self, key: str, **values: object) -> NoReturn:
         """Stop, telling why nothing was sent."""
@@ -177,6 +266,6 @@ def notebooks_of(item: Mapping[str, Any]) -> list[str]:
 def checksum(path: Path) -> str | None:
     """MD5 of a file as ngshare gives it; None if there is none."""
     try:
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        return md5(path.read_bytes())
     except OSError:
         return None

@@ -1,11 +1,11 @@
-"""nbgrader's exchange for students: fetch, submit, list, fetch feedback."""
+"""nbgrader's exchange for students: fetch, list, fetch feedback; ``submit`` has the rest."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from nbgrader.exchange import abc
@@ -13,62 +13,35 @@ from traitlets import Bool
 
 from gpuclass.exchange import folder, inbound
 from gpuclass.exchange.folder import NotAFolder
-from gpuclass.exchange.messages import megabytes
+from gpuclass.exchange.outbox import Outbox, Press
 from gpuclass.exchange.plugin import FEEDBACK_FOLDER, Exchange, checksum, files_in, notebooks_of
-from gpuclass.exchange.wire import encode_tree
+from gpuclass.exchange.receipts import due_line, pressed_line
+from gpuclass.exchange.versions import md5
 
 
 class ExchangeFetchAssignment(Exchange, abc.ExchangeFetchAssignment):  # type: ignore[misc]  # nbgrader has no types
-    """Bring an assignment into the student's folder; what is there stays as it is."""
+    """Bring an assignment into the student's folder; what the student changed stays as it is."""
 
     def copy_files(self) -> None:
         """Fetch."""
         assignment = self.assignment
         target = self.work_folder(assignment)
         there = target.is_symlink() or target.exists()
-        if there and not self.replace_missing_files:
-            self.fail(self.say("client.there", folder=target.name))
         if target.is_symlink():
             raise NotAFolder(target)
-        self.known(assignment)
-        files = files_in(self.connection.get("api", "assignment", self.course, assignment))
+        item = self.known(assignment)
+        versions = self.versions(assignment)
+        if there and self.bring(item):
+            return
+        if there and not self.replace_missing_files:
+            self.fail(self.say("client.there", folder=target.name))
+        version, files = self.release_of(assignment)
         if there:
             folder.write_missing(target, files)
         else:
             folder.write_new(target, files)
+        versions.fetched(version, {path: files[path] for path in files if checksum(target / path) == md5(files[path])})
         self.log.info(self.say("client.fetched", folder=target.name))
-
-
-class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbgrader has no types
-    """Send the student's folder; done once there is a receipt."""
-
-    def init_src(self) -> None:
-        """Find the folder; nbgrader allows a path for the assignment's name."""
-        self.coursedir.assignment_id = Path(self.coursedir.assignment_id).name
-        self.src_path = self.work_folder(self.assignment)
-        if not (self.src_path.is_symlink() or self.src_path.exists()):
-            self.fail(self.say("client.no_folder", folder=self.src_path.name))
-
-    def copy_files(self) -> None:
-        """Submit."""
-        released = self.known(self.assignment)
-        files = self.read_folder(self.src_path)
-        missing = ", ".join(f"{name}.ipynb" for name in notebooks_of(released) if f"{name}.ipynb" not in files)
-        if missing and self.strict:
-            self.not_sent("client.missing", names=missing)
-        if missing:
-            self.log.warning(self.say("client.missing", names=missing))
-        receipt = self.connection.post("api", "submission", self.course, self.assignment, files=encode_tree(files))
-        self.timestamp = receipt["timestamp"]
-        self.log.info(
-            self.say(
-                "client.submitted",
-                assignment=self.assignment,
-                time=f"{self.local(receipt['timestamp']):%Y-%m-%d %H:%M:%S}",
-                size=megabytes(receipt["size"]),
-                number=receipt["submission"],
-            )
-        )
 
 
 class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrader has no types
@@ -105,7 +78,9 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
 
     def _released_entry(self, item: Mapping[str, Any]) -> dict[str, Any]:
         place = self.work_folder(item["name"])
-        there = place.is_dir()
+        there = place.is_dir() and not place.is_symlink()
+        if there:
+            self.bring(item)
         names = notebooks_of(item)
         if there:  # what the student can open: theirs, the assignment's own names first
             own = {path.stem for path in place.glob("*.ipynb")}
@@ -116,20 +91,51 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
             "status": "fetched" if there else "released",
             "path": str(place),
             "notebooks": [{"notebook_id": name, "path": str(place / f"{name}.ipynb")} for name in names],
+            "version": item["version"],
+            "due": item["due"],
+            "note": due_line(self.spoken, self.timezone, item["due"], self.course_overview["now"])
+            if item["due"]
+            else "",
         }
 
     def _submitted(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "course_id": self.course,
-                "student_id": self.coursedir.student_id,
-                "assignment_id": item["name"],
-                "status": "submitted",
-                "submissions": [self._submission(item, submission) for submission in item["submissions"]],
-            }
-            for item in self._wanted()
-            if item["submissions"]
-        ]
+        waiting = Outbox(self.corner.home).waiting(time.time())
+        found = []
+        for item in self._wanted():
+            entries = [self._submission(item, submission) for submission in item["submissions"]]
+            here = [press for press in waiting if (press.course, press.assignment) == (self.course, item["name"])]
+            entries += [self._waiting(item, press) for press in here]
+            if entries:
+                found.append(
+                    {
+                        "course_id": self.course,
+                        "student_id": self.coursedir.student_id,
+                        "assignment_id": item["name"],
+                        "status": "submitted",
+                        "submissions": entries,
+                    }
+                )
+        return found
+
+    def _waiting(self, item: Mapping[str, Any], press: Press) -> dict[str, Any]:
+        """A press that is not sent yet, as an entry of the list."""
+        return {
+            "course_id": self.course,
+            "student_id": self.coursedir.student_id,
+            "assignment_id": item["name"],
+            "timestamp": pressed_line(self.spoken, self.timezone, press.pressed),
+            "status": "waiting",
+            "path": str(self.work_folder(item["name"])),
+            "notebooks": [],
+            "has_local_feedback": False,
+            "has_exchange_feedback": False,
+            "local_feedback_path": None,
+            "feedback_updated": False,
+            "submission": None,
+            "state": "waiting to be sent",
+            "score": None,
+            "max_score": None,
+        }
 
     def _submission(self, item: Mapping[str, Any], submission: Mapping[str, Any]) -> dict[str, Any]:
         """One submission, and for each of its known notebooks whether there is feedback and whether it was fetched."""
@@ -155,7 +161,7 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
             "course_id": self.course,
             "student_id": self.coursedir.student_id,
             "assignment_id": item["name"],
-            "timestamp": self.label(submission),
+            "timestamp": self.shown(item, submission),
             "status": "submitted",
             "path": str(self.work_folder(item["name"])),
             "notebooks": notebooks,
@@ -164,6 +170,9 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
             "local_feedback_path": str(place) if fetched else None,
             "feedback_updated": any(notebook["feedback_updated"] for notebook in notebooks),
             "submission": submission["submission"],
+            "version": submission["version"],
+            "late": submission["late"],
+            "queued": submission["queued"],
             "state": submission["state"],
             "score": submission["score"],
             "max_score": submission["max_score"],
@@ -182,7 +191,8 @@ class ExchangeList(Exchange, abc.ExchangeList):  # type: ignore[misc]  # nbgrade
                     line = f"{item['course_id']} {student}{item['assignment_id']} {entry['timestamp']}"
                     yield " · ".join([line, *entry.get("remarks", ())])
             else:
-                yield f"{item['course_id']} {item['assignment_id']} ({item['status']})"
+                due = f" · {item['note']}" if item["note"] else ""
+                yield f"{item['course_id']} {item['assignment_id']} ({item['status']}){due}"
 
 
 class ExchangeFetchFeedback(Exchange, abc.ExchangeFetchFeedback):  # type: ignore[misc]  # nbgrader has no types
