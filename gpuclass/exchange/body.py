@@ -25,15 +25,17 @@ def check_encoding(request: Request) -> None:
         raise Refusal(415, "Content-Encoding is not supported; send the form as it is", reason="form")
 
 
-def check_announced(request: Request, limit: int, bounds: Bounds) -> None:
-    """That the body, if its size is announced, has at most ``limit`` bytes.
+def check_announced(request: Request, limit: int, bounds: Bounds) -> int:
+    """How many bytes are announced, 0 if it is not said; at most ``limit``.
 
     Raises:
         Refusal: 413.
     """
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
+    size = int(announced) if announced.isdecimal() else 0
+    if size > limit:
         raise bounds.too_large(limit)
+    return size
 
 
 async def chunks(request: Request, limit: int, bounds: Bounds) -> AsyncGenerator[bytes]:

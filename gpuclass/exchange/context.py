@@ -11,9 +11,10 @@ from pydantic import AfterValidator
 from starlette.responses import JSONResponse
 
 from gpuclass.exchange.courses import Courses, Member
-from gpuclass.exchange.errors import Refusal, denied
+from gpuclass.exchange.errors import Refusal, denied, unknown
+from gpuclass.exchange.health import Health
 from gpuclass.exchange.identity import HubUnreachable, Identity, token_of
-from gpuclass.exchange.messages import say
+from gpuclass.exchange.metrics import Meters
 from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.store import Store
 from gpuclass.exchange.streams import Streams
@@ -32,6 +33,8 @@ class Context:
     pacing: Pacing
     uploads: Uploads
     streams: Streams
+    meters: Meters
+    health: Health
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ async def caller(request: Request, exchange: Exchange) -> Caller:
     try:
         login = await exchange.identity.login(token_of(request.headers.get("authorization")))
     except HubUnreachable:
-        text = say(exchange.settings.class_.language, "hub")
-        raise Refusal(503, text, headers={"Retry-After": "5"}, reason="hub") from None
+        raise unknown(exchange.settings.class_.language) from None
     if login is None:
         address = f"{exchange.settings.site.address}/hub/login"
         raise Refusal(302, "Login required", headers={"Location": address}, reason="login")

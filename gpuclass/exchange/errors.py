@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gpuclass.exchange.messages import Language, say
+
 
 class Refusal(Exception):  # noqa: N818  # it is raised to refuse
     """An answer of 4xx or 5xx: ``{"success": false, "message": …, "hint": …}``.
@@ -34,3 +36,8 @@ class Refusal(Exception):  # noqa: N818  # it is raised to refuse
 def denied() -> Refusal:
     """Somebody known who may not."""
     return Refusal(403, "Permission denied", reason="denied")
+
+
+def unknown(language: Language) -> Refusal:
+    """Somebody of whom nobody can tell at the moment who they are."""
+    return Refusal(503, say(language, "hub"), headers={"Retry-After": "5"}, reason="hub")

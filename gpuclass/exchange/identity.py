@@ -66,6 +66,7 @@ class Identity:
         service: this service's name in the hub.
         clock: seconds that only grow.
         transport: for tests.
+        asked: told of each question to the hub whether it was answered.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Identity:
         service: str = "exchange",
         clock: Callable[[], float] = time.monotonic,
         transport: httpx.AsyncBaseTransport | None = None,
+        asked: Callable[[bool], None] = lambda answered: None,
     ) -> None:
+        self._tell = asked
         self._url = f"{hub_api}/user"
         self._scopes = {f"access:services!service={service}", "access:services"}
         self._clock = clock
@@ -121,7 +124,12 @@ class Identity:
             task.exception()  # looked at, also when all who waited have gone
 
     async def _ask_and_remember(self, key: bytes, token: str) -> str | None:
-        login = await self._ask(token)
+        try:
+            login = await self._ask(token)
+        except HubUnreachable:
+            self._tell(False)
+            raise
+        self._tell(True)
         (self._nobody if login is None else self._users).put(key, _Answer(login, self._clock()))
         (self._users if login is None else self._nobody).forget(key)
         return login

@@ -305,6 +305,7 @@ async def submit(request: Request, exchange: Exchange, here: Participant, assign
             raise bounds.full(full.used) from None
 
     kept = await exchange.uploads.tree(request, here.login, keep)
+    exchange.meters.kept(request, kept)
     return success(timestamp=show_time(kept.received), submission=kept.id, size=kept.size, sha256=kept.sha256)
 
 

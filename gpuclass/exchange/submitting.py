@@ -51,7 +51,9 @@ async def submit(request: Request, exchange: Exchange, here: Participant, assign
 
     The same key again brings the first receipt, with `again`.
     """
-    return success(**show_receipt(await exchange.streams.receive(request, here.course, assignment, here.login, key)))
+    receipt = await exchange.streams.receive(request, here.course, assignment, here.login, key)
+    exchange.meters.kept(request, receipt.submission)
+    return success(**show_receipt(receipt))
 
 
 def show_receipt(receipt: Receipt) -> dict[str, Any]:

@@ -55,13 +55,15 @@ class Uploads:
         bounds: what a submission may be.
         pacing: how much at once.
         folder: for what is under way.
+        check_room: raises an ``OSError`` when the disk has no room for so many bytes.
     """
 
-    def __init__(self, bounds: Bounds, pacing: Pacing, folder: Path) -> None:
+    def __init__(self, bounds: Bounds, pacing: Pacing, folder: Path, check_room: Callable[[int], None]) -> None:
         self.bounds = bounds
         self._pacing = pacing
         self._limits = limits = bounds.limits
         self._folder = folder
+        self._check_room = check_room
         self._large = anyio.CapacityLimiter(LARGE_AT_ONCE)
         self._tree_limit = int(limits.submission_limit * BASE64) + ENTRY_LIMIT * limits.files_limit
 
@@ -110,7 +112,7 @@ class Uploads:
     @asynccontextmanager
     async def _spooled(self, request: Request, limit: int) -> AsyncIterator[tuple[IO[bytes], int]]:
         """The request's body as a file, on disk when it is large, and its size."""
-        check_announced(request, limit, self.bounds)
+        self._check_room(check_announced(request, limit, self.bounds))
         with tempfile.SpooledTemporaryFile(max_size=LARGE, dir=str(self._folder)) as body:
             size = 0
             piece = bytearray()
@@ -119,6 +121,7 @@ class Uploads:
                     size += len(chunk)
                     piece += chunk
                     if len(piece) >= PIECE:
+                        self._check_room(len(piece))
                         await to_thread.run_sync(body.write, bytes(piece))
                         piece.clear()
             body.write(bytes(piece))

@@ -6,8 +6,11 @@ from collections import defaultdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse
 
 from gpuclass.exchange.context import (
+    Admin,
     Context,
     Exchange,
     InCourse,
@@ -29,9 +32,18 @@ router = APIRouter(prefix="/gpuclass/v1", tags=["gpuclass"])
 
 
 @router.get("/health")
-def health() -> Response:
-    """That the exchange answers; for everybody."""
-    return success()
+def health(exchange: Exchange) -> Response:
+    """Whether submissions can be taken; for everybody, so it tells a reason and nothing more."""
+    trouble = exchange.health.trouble()
+    if trouble is None:
+        return success()
+    return JSONResponse({"success": False, "message": "The exchange cannot store", "reason": trouble}, 503)
+
+
+@router.get("/metrics")
+def metrics(exchange: Exchange, caller: Admin) -> Response:
+    """Metrics in Prometheus format (admins)."""
+    return Response(exchange.meters.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/limits")

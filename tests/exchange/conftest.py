@@ -118,11 +118,12 @@ class Camp:
     def _await(self) -> None:
         for _ in range(1200):
             try:
-                if httpx.get(f"{self.settings.exchange_url}/gpuclass/v1/health").status_code == 200:
-                    return
+                httpx.get(f"{self.settings.exchange_url}/gpuclass/v1/health")
             except httpx.TransportError:
                 assert self.process is None or self.process.poll() is None, self.log.read_text()
-            time.sleep(0.05)
+                time.sleep(0.05)
+            else:
+                return
         raise AssertionError(self.log.read_text())
 
     def kill(self) -> None:
