@@ -56,12 +56,6 @@ def under_key(connection: Connection, mine: Mine, key: str) -> Submission | None
     return None if row is None else Submission(**row._mapping, again=True)
 
 
-def used(connection: Connection, mine: Mine) -> int:
-    """Bytes on disk that a student's submissions to an assignment take, as the quota counts them."""
-    taken: int = connection.execute(_USED, vars(mine)).scalar_one()
-    return taken
-
-
 def add(
     connection: Connection,
     mine: Mine,

@@ -254,15 +254,16 @@ class Store(Queue):
                 now=self.clock(),
             )
 
-    def earlier(self, course: str, assignment: str, student: str, key: str) -> Submission | None:
-        """What came from this student to this assignment under this key."""
-        with self.reading() as session:
-            return intake.under_key(session.connection(), Mine(course, assignment, student), key)
+    def before(self, course: str, assignment: str, student: str, key: str) -> tuple[Submission | None, int | None]:
+        """What came under this key, and the bytes that the student's submissions take, as ``quota`` counts them.
 
-    def used(self, course: str, assignment: str, student: str) -> int:
-        """Bytes on disk that a student's submissions to an assignment take, as ``quota`` counts them."""
+        No bytes at all, None, is the answer where there is no such assignment.
+        """
+        mine = Mine(course, assignment, student)
         with self.reading() as session:
-            return intake.used(session.connection(), Mine(course, assignment, student))
+            connection = session.connection()
+            answers = intake.answered(connection, mine, None)
+            return intake.under_key(connection, mine, key), None if answers is None else answers.used
 
     def submission(self, submission_id: int) -> Submission:
         """One submission by its number.

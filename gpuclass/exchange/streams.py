@@ -25,7 +25,6 @@ from gpuclass.exchange.errors import Refusal
 from gpuclass.exchange.manifest import MANIFEST_LIMIT, Entry, Manifest, read_manifest
 from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.parts import PART_END, Event, Part, Parts, unreadable
-from gpuclass.exchange.reading import has_assignment
 from gpuclass.exchange.store import Draft, File, KeyReused, NotFound, QuotaExceeded, Store, Submission
 from gpuclass.exchange.trees import BLOCK
 from gpuclass.exchange.uploads import content_type_of
@@ -88,14 +87,14 @@ class Streams:
                     text = await _manifest(events)
             except TimeoutError:
                 raise Refusal(408, self._bounds.say("slow", seconds=int(MANIFEST_TIMEOUT_S)), reason="slow") from None
-            manifest = await self._in_thread(lambda: self._checked(read_manifest(text)))
             place = course, assignment, student
-            again = await self._in_thread(lambda: self._again(place, key, manifest))
+            manifest, again, obstacle = await self._in_thread(lambda: self._asked(place, key, text))
             if again is not None:
                 return again
             places.enter_context(self._pacing.uploading(student))
             self._pacing.count_submission(student)
-            await self._in_thread(lambda: self._check_room(place, manifest))
+            if obstacle is not None:
+                raise obstacle
             upload = _Upload(self._store, self._bounds, manifest)
             try:
                 async for event in events:
@@ -104,9 +103,26 @@ class Streams:
                         await self._in_thread(work)
                 upload.check_complete()
                 arrived = request.state.arrived
-                return await self._in_thread(lambda: self._keep(place, key, manifest, upload.drafts, arrived))
+                return await self._in_thread(lambda: self._keep(place, key, manifest, upload.finish(), arrived))
             finally:
                 upload.drop()
+
+    def _asked(
+        self, place: tuple[str, str, str], key: str, text: bytearray
+    ) -> tuple[Manifest, Receipt | None, Exception | None]:
+        """The manifest; the receipt that its key has already; and else what stands in the way of keeping it.
+
+        All in one turn of a thread: eighty at once wait for nothing but turns.
+        """
+        manifest = self._checked(read_manifest(text))
+        earlier, used = self._store.before(*place, key)
+        if earlier is not None:
+            return manifest, self._again(earlier, manifest), None
+        try:
+            self._check_room(used, manifest)
+        except (Refusal, NotFound, OSError) as obstacle:
+            return manifest, None, obstacle
+        return manifest, None, None
 
     def _checked(self, manifest: Manifest) -> Manifest:
         """The manifest with the safe forms of its paths."""
@@ -116,22 +132,17 @@ class Streams:
         self._bounds.check_sizes({entry.path: entry.size for entry in files})
         return manifest.model_copy(update={"files": files})
 
-    def _again(self, place: tuple[str, str, str], key: str, manifest: Manifest) -> Receipt | None:
-        """The receipt that this key has already."""
-        earlier = self._store.earlier(*place, key)
-        if earlier is None:
-            return None
+    def _again(self, earlier: Submission, manifest: Manifest) -> Receipt:
+        """The receipt that was given before."""
         kept = self._store.files(earlier)
         if _content(kept) != _content(manifest.files):
             raise self._reused()
         return self._receipt(earlier, len(kept))
 
-    def _check_room(self, place: tuple[str, str, str], manifest: Manifest) -> None:
+    def _check_room(self, used: int | None, manifest: Manifest) -> None:
         """That there is an assignment, and room for this."""
-        course, assignment, student = place
-        if not has_assignment(self._store, course, assignment):
+        if used is None:
             raise NotFound("assignment")
-        used = self._store.used(course, assignment, student)
         if used + sum(max(entry.size, BLOCK) for entry in manifest.files) > self._bounds.limits.student_limit:
             raise self._bounds.full(used)
         self._store.check_room(sum(entry.size for entry in manifest.files))
@@ -170,11 +181,12 @@ class _Upload:
     """The content of one upload, file by file as the manifest says."""
 
     def __init__(self, store: Store, bounds: Bounds, manifest: Manifest) -> None:
-        self.drafts: dict[str, Draft] = {}
+        self._drafts: dict[str, Draft] = {}
         self._store = store
         self._bounds = bounds
         self._coming = iter(manifest.files)
-        self._entry: Entry | None = None
+        self._entry: Entry | None = None  # whose content comes
+        self._ended: Entry | None = None  # whose content has come
         self._piece = bytearray()
         self._size = 0
 
@@ -185,11 +197,12 @@ class _Upload:
             Refusal: 400, it is not what the manifest says.
         """
         if isinstance(event, Part):
+            ended, self._ended = self._ended, None
             self._entry = next(self._coming, None)
             self._size = 0
             if self._entry is None or event.name != "file":
                 raise unreadable()
-            return None
+            return None if ended is None else lambda: self._finish(ended)
         entry = self._entry
         if entry is None:
             raise unreadable()
@@ -199,8 +212,8 @@ class _Upload:
                 raise self._damaged(entry)
             self._piece += event
             return (lambda: self._write(entry)) if len(self._piece) >= PIECE else None
-        self._entry = None
-        return lambda: self._finish(entry)
+        self._entry, self._ended = None, entry
+        return None
 
     def check_complete(self) -> None:
         """That every file of the manifest has come.
@@ -211,20 +224,30 @@ class _Upload:
         if self._entry is not None or next(self._coming, None) is not None:
             raise unreadable()
 
+    def finish(self) -> dict[str, Draft]:
+        """All files, finished; the last one is only now, in the same turn of a thread in which the store takes them.
+
+        Raises:
+            Refusal: 400, it is damaged.
+        """
+        if self._ended is not None:
+            self._finish(self._ended)
+        return self._drafts
+
     def drop(self) -> None:
         """Leave nothing of what the store has not taken."""
-        for draft in self.drafts.values():
+        for draft in self._drafts.values():
             draft.drop()
 
     def _write(self, entry: Entry) -> None:
-        if entry.path not in self.drafts:
-            self.drafts[entry.path] = self._store.draft()
-        self.drafts[entry.path].write(bytes(self._piece))
+        if entry.path not in self._drafts:
+            self._drafts[entry.path] = self._store.draft()
+        self._drafts[entry.path].write(bytes(self._piece))
         self._piece.clear()
 
     def _finish(self, entry: Entry) -> None:
         self._write(entry)
-        blob = self.drafts[entry.path].finish()
+        blob = self._drafts[entry.path].finish()
         if (blob.size, blob.sha256) != (entry.size, entry.sha256):
             raise self._damaged(entry)
 

@@ -208,13 +208,13 @@ def test_a_refused_submission_leaves_no_file_behind(store: Store, tmp_path: Path
 
 
 def test_what_is_pressed_again_says_so_and_is_found_by_its_key(store: Store) -> None:
-    assert store.earlier("camp", "warm-up", "student1", "press-1") is None
+    assert store.before("camp", "warm-up", "student1", "press-1") == (None, 0)
     first = store.submit("camp", "warm-up", "student1", FILES, key="press-1")
     second = store.submit("camp", "warm-up", "student1", FILES, key="press-1", quota=1)
     assert (first, first.again, second.again) == (second, False, True)
-    assert store.earlier("camp", "warm-up", "student1", "press-1") == first
-    assert store.earlier("camp", "warm-up", "student2", "press-1") is None
-    assert store.used("camp", "warm-up", "student1") == 2 * 4096
+    assert store.before("camp", "warm-up", "student1", "press-1") == (first, 2 * 4096)
+    assert store.before("camp", "warm-up", "student2", "press-1") == (None, 0)
+    assert store.before("camp", "nothing", "student1", "press-1") == (None, None)
 
 
 def test_below_the_reserve_nothing_is_taken_and_all_else_goes_on(tmp_path: Path) -> None:
