@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gpuclass.exchange.status import Status
     from gpuclass.exchange.store import Store
     from gpuclass.settings import Settings
+
+NAMED = 10  # logins in one line
 
 exchange_app = typer.Typer(
     help="Assignments out, submissions in, feedback back: run the exchange, and look after what it keeps.",
@@ -140,6 +142,104 @@ def exchange_verify(
     raise typer.Exit(1 if report.damages else 0)
 
 
+@exchange_app.command("export")
+def exchange_export(
+    course: Annotated[str, typer.Argument(help="The course; the class's own has the class's name.")],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder, on another disk if it is large.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written and write nothing.")] = False,
+) -> None:
+    """Write a course as plain folders that nbgrader's own exchange takes, with everything in it; the class may run.
+
+    What such folders cannot hold (receipts, versions, deadlines, scores) is in one file beside them, from which
+    `gpuclass exchange import` makes the same course again. Exit 1 when something kept was damaged.
+    """
+    from datetime import UTC, datetime
+
+    from gpuclass.exchange.exporting import export
+    from gpuclass.exchange.hashing import go_gently
+    from gpuclass.settings import load
+    from gpuclass.units import show_size
+
+    settings, now = load(), datetime.now(UTC)
+    planned = export(settings.exchange_folder, course, folder, now, dry_run=True)
+    if dry_run:
+        found, done = planned, "would be written"
+    else:
+        go_gently()
+        with _progress("Writing", planned.bytes) as tell:
+            found, done = export(settings.exchange_folder, course, folder, now, tell=tell), "written"
+    typer.echo(
+        f"{course}: {found.assignments} assignments, {found.submissions} submissions of {found.students} students and "
+        f"{found.feedback} feedbacks, {found.files} files ({show_size(found.bytes)}), {done} to {folder}"
+    )
+    for text in found.apart:
+        typer.echo(f"Not in nbgrader's folders, but beside them: {text}.", err=True)
+    for text in found.damaged:
+        typer.secho(f"Damaged, and not written: {text}. `gpuclass exchange verify` says more.", fg="red", err=True)
+    raise typer.Exit(1 if found.damaged else 0)
+
+
+@exchange_app.command("import")
+def exchange_import(
+    course: Annotated[str, typer.Argument(help="The course's name in the folder.")],
+    folder: Annotated[Path, typer.Argument(help="An exported folder, or the root of nbgrader's own exchange.")],
+    into: Annotated[str, typer.Option("--into", metavar="COURSE", help="Another name for the course here.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken and change nothing.")] = False,
+    grade: Annotated[bool, typer.Option("--grade", help="Have each student's latest one that is new graded.")] = False,
+    members: Annotated[
+        bool, typer.Option("--members", help="Also who the folder says is in the course: if you trust who made it.")
+    ] = False,
+) -> None:
+    """Take assignments, submissions and feedback from plain folders; the class may run, and what it has stays.
+
+    Called again it goes on, and adds nothing that is there. Links, unsafe names, impossible times and what is over the
+    limits of [exchange] are left out and named; exit 1 then.
+    """
+    from datetime import UTC, datetime
+
+    from gpuclass.accounts import Accounts
+    from gpuclass.errors import PlainError
+    from gpuclass.exchange.hashing import go_gently
+    from gpuclass.exchange.importing import size_of, take, without_keeping
+    from gpuclass.exchange.importsources import Root, find
+    from gpuclass.exchange.records import DiskFull
+    from gpuclass.processes import go_on_as_service_user
+    from gpuclass.settings import load
+
+    settings = load()
+    go_on_as_service_user(settings)
+    go_gently()
+    with closing(Root(folder)) as root:
+        found = find(root, course, settings.exchange, settings.class_.timezone, datetime.now(UTC))
+        with _progress("Reading", size_of(found)) as tell, ExitStack() as stack:
+            if dry_run:
+                database, blobs = stack.enter_context(without_keeping(settings.exchange_folder)), None
+            else:
+                store = stack.enter_context(_written(settings))
+                database, blobs = store, store.blobs
+            try:
+                done = take(database, blobs, root, found, into or course, members=members, grade=grade, tell=tell)
+            except DiskFull as error:
+                raise PlainError(
+                    "The disk has no room beyond the reserve ([exchange] reserve). Nothing was taken; make room and "
+                    "call this again."
+                ) from error
+    for text in done.notes:
+        typer.echo(f"Note: {text}", err=True)
+    strangers = sorted(done.students - {person.login for person in Accounts(settings.accounts_path).roster().people})
+    if strangers:
+        more = "" if len(strangers) <= NAMED else f" and {len(strangers) - NAMED} more"
+        typer.echo(f"Note: not in the roster: {', '.join(strangers[:NAMED])}{more}.", err=True)
+    for text in done.left_out:
+        typer.secho(f"Left out: {text}", fg=typer.colors.RED, err=True)
+    typer.echo(
+        f"{'would be ' if dry_run else ''}taken into {into or course}: {done.assignments} assignments, {done.releases} "
+        f"versions, {done.deadlines} deadlines, {done.submissions} submissions of {len(done.students)} students, "
+        f"{done.feedback} feedbacks; {done.there} submissions were there already; {done.graded} to be graded"
+    )
+    raise typer.Exit(1 if done.left_out else 0)
+
+
 @contextmanager
 def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal, beside what is printed; nothing where there is none."""
@@ -222,7 +322,7 @@ def _written(settings: Settings) -> Store:
     from gpuclass.processes import go_on_as_service_user
 
     go_on_as_service_user(settings)
-    return Store(settings.exchange_folder)
+    return Store(settings.exchange_folder, reserve=settings.exchange.reserve)
 
 
 def _existing(store: Store, course: str, assignment: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,6 +83,29 @@ class Look:
     def path(self, sha256: str) -> Path:
         """Where the file with this hash lies."""
         return self.folder / OBJECTS / sha256[:2] / sha256
+
+
+def copy_database(folder: Path, target: Path) -> None:
+    """Copy the database as it is at one moment to ``target``, a new file; the service may write meanwhile.
+
+    Raises:
+        CannotLook: there is none, or it cannot be read.
+        OSError: there is no room.
+    """
+    path = folder / DATABASE
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole; whoever opens it to write sets its own
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_FULL":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise CannotLook(f"{path} cannot be copied: {error}. {WHO}") from error
+    except sqlite3.DatabaseError as error:
+        raise CannotLook(f"{path} is damaged: {error}. `gpuclass exchange verify` looks closer.") from error
 
 
 def _reading_only(path: Path) -> Engine:

@@ -160,6 +160,47 @@ def test_verify_looks_at_a_backup_too(exchange: Command, class_: Settings, tmp_p
     assert exchange("verify", "--folder", str(tmp_path / "backup")).exit_code == 0
 
 
+def test_a_course_goes_out_and_comes_in_by_command(exchange: Command, class_: Settings, tmp_path: Path) -> None:
+    with Store(class_.exchange_folder) as store:
+        store.submit("camp", "warm-up", "student1", {"warm-up.ipynb": b"[]"})
+        store.submit("camp", "warm-up", "stranger", {"warm-up.ipynb": b"[]"})
+    out = tmp_path / "out"
+    said = "camp: 1 assignments, 2 submissions of 2 students and 0 feedbacks, 3 files (6B), "
+    assert exchange("export", "camp", str(out), "--dry-run").stdout == f"{said}would be written to {out}\n"
+    assert exchange("export", "camp", str(out)).stdout == f"{said}written to {out}\n"
+    again = exchange("export", "camp", str(out))
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "is not an empty folder" in again.stderr
+    shutil.rmtree(class_.exchange_folder)
+    took = "taken into camp: 1 assignments, 1 versions, 0 deadlines, 2 submissions of 2 students, 0 feedbacks; "
+    result = exchange("import", "camp", str(out), "--dry-run")
+    assert result.stdout == f"would be {took}0 submissions were there already; 0 to be graded\n"
+    result = exchange("import", "camp", str(out), "--grade")
+    assert (result.exit_code, result.stdout) == (0, f"{took}0 submissions were there already; 2 to be graded\n")
+    assert result.stderr == "Note: not in the roster: stranger.\n"
+    assert "; 2 submissions were there already" in exchange("import", "camp", str(out)).stdout
+    assert exchange("verify").exit_code == 0
+
+
+def test_what_an_import_leaves_out_is_said_and_fails(exchange: Command, class_: Settings, tmp_path: Path) -> None:
+    place = tmp_path / "root" / "camp" / "inbound" / "student1+warm-up+1999-01-01 09:00:00.000000 UTC+abc"
+    place.mkdir(parents=True)
+    (place / "warm-up.ipynb").write_text("{}")
+    result = exchange("import", "camp", str(tmp_path / "root"))
+    assert result.exit_code == 1
+    assert "Left out: 'inbound/student1+warm-up+1999-01-01" in result.stderr
+    assert exchange("import", "champ", str(tmp_path / "root")).exit_code == 2
+
+
+def test_a_full_disk_is_said_in_one_sentence(exchange: Command, class_: Settings, tmp_path: Path) -> None:
+    assert exchange("export", "camp", str(tmp_path / "out")).exit_code == 0
+    shutil.rmtree(class_.exchange_folder)
+    class_.path.write_text(class_.path.read_text() + '[exchange]\nreserve = "900000T"\n')
+    result = exchange("import", "camp", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "The disk has no room beyond the reserve ([exchange] reserve). Nothing was taken" in result.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files that the service user cannot read")
 def test_as_root_nothing_is_left_that_the_service_could_not_read(class_: Settings) -> None:
     for path in (class_.data, *class_.data.rglob("*")):
