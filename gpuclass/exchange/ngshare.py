@@ -5,7 +5,6 @@ Source: https://ngshare.readthedocs.io (``docs/api``). One deviation: DELETE hid
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from gpuclass.exchange.courses import Member, Part
 from gpuclass.exchange.errors import Refusal, denied
 from gpuclass.exchange.names import UnsafeName, identifier
 from gpuclass.exchange.reading import has_assignment
+from gpuclass.exchange.sending import TreeResponse
 from gpuclass.exchange.store import AlreadyThere, File, NotFound, QuotaExceeded, Submission
 from gpuclass.exchange.uploads import Form
 from gpuclass.exchange.wire import read_time, show_time
@@ -172,11 +172,16 @@ def _students(text: bytes | None) -> list[dict[str, str]]:
     if entries == []:
         raise Refusal(400, "Please supply students")
     if not isinstance(entries, list) or not all(
-        isinstance(entry, dict) and keys <= entry.keys() and all(isinstance(entry[key], str) for key in keys)
+        isinstance(entry, dict) and keys <= entry.keys() and all(_is_text(entry[key]) for key in keys)
         for entry in entries
     ):
         raise Refusal(400, "Incorrect request format")
     return entries
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string of whole characters; an escape in JSON can be half a one, which cannot be written."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _put_listed(exchange: Context, here: InCourse, entry: dict[str, str]) -> dict[str, Any]:
@@ -245,7 +250,7 @@ def list_assignments(exchange: Exchange, here: Participant) -> Response:
 def get_assignment(exchange: Exchange, here: Participant, assignment: Name, list_only: ListOnly = "false") -> Response:
     """The files of an assignment, as released last."""
     files = exchange.store.released_files(here.course, assignment)
-    return success(files=_tree(exchange, files, list_only))
+    return _tree(exchange, files, list_only)
 
 
 @router.post("/assignment/{course}/{assignment}", openapi_extra=form_fields(files=TREE))
@@ -321,7 +326,7 @@ def get_submission(
     """The files of a student's submission (instructors): of the latest, or of the one with this timestamp."""
     submission = _find(exchange, here, assignment, student, timestamp or None)
     files = exchange.store.files(submission)
-    return success(timestamp=show_time(submission.received), files=_tree(exchange, files, list_only))
+    return _tree(exchange, files, list_only, timestamp=show_time(submission.received))
 
 
 # Feedback
@@ -376,7 +381,7 @@ def get_feedback(
     files = exchange.store.feedback_files(feedback) if feedback is not None and feedback.released else ()
     if not here.teaches:
         files = known_pages(files, exchange.store.released_files(here.course, assignment))
-    return success(timestamp=show_time(submission.received), files=_tree(exchange, files, list_only))
+    return _tree(exchange, files, list_only, timestamp=show_time(submission.received))
 
 
 def known_pages(given: Iterable[File], released: Iterable[File]) -> tuple[File, ...]:
@@ -426,15 +431,8 @@ def _listed(submissions: Iterable[Submission]) -> list[dict[str, str]]:
     ]
 
 
-def _tree(exchange: Context, files: Iterable[File], list_only: str) -> list[dict[str, str]]:
-    """An encoded directory tree."""
+def _tree(exchange: Context, files: Iterable[File], list_only: str, **content: Any) -> Response:
+    """The answer with an encoded directory tree, after what else it says."""
     if list_only == "true":
-        return [{"path": file.path, "checksum": file.md5} for file in files]
-    return [
-        {
-            "path": file.path,
-            "content": base64.b64encode(exchange.store.read(file)).decode(),
-            "checksum": file.md5,
-        }
-        for file in files
-    ]
+        return success(**content, files=[{"path": file.path, "checksum": file.md5} for file in files])
+    return TreeResponse(exchange.store, files, **content)

@@ -14,6 +14,7 @@ from gpuclass.accounts import Accounts
 from gpuclass.exchange import desk, docs_page, ngshare, submitting, v1
 from gpuclass.exchange.answers import answer_errors
 from gpuclass.exchange.bounds import Bounds
+from gpuclass.exchange.connections import Guarded
 from gpuclass.exchange.context import Context
 from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.edge import Edge
@@ -91,6 +92,8 @@ def server_config(settings: Settings) -> uvicorn.Config:
         port=settings.site.exchange_port,
         log_level="info",
         server_header=False,
+        http=Guarded,
+        ws="none",
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=10,
     )
