@@ -82,6 +82,11 @@ class Courses:
         """The courses somebody takes or teaches, sorted."""
         return [course for course in self.all() if login in self.members(course)]
 
+    def teaches(self, login: str) -> bool:
+        """Whether somebody is an instructor of any course."""
+        everybody = map(self.members, self.all())
+        return any(login in people and people[login].part == "instructor" for people in everybody)
+
     def create(self, course: str, instructors: list[str]) -> None:
         """Make a course, or let a deleted one appear again.
 

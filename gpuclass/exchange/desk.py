@@ -25,13 +25,14 @@ DUE = form_fields(due="ISO 8601 with a zone, or ngshare's form of UTC; empty tak
 def deadlines(exchange: Exchange, here: Participant) -> Response:
     """Until when each assignment can be handed in; a student's own, for instructors with all extensions.
 
-    An assignment that never had a deadline is not in the list.
+    An assignment that never had a deadline is not in the list; in a student's, none that has no deadline now.
     """
     known = Deadlines(exchange.store).all(here.course)
     if here.teaches:
         return success(deadlines=[_shown(name, deadline) for name, deadline in sorted(known.items())])
     released = exchange.store.assignments(here.course)
-    own = {name: Deadline(deadline.of(here.login)) for name, deadline in known.items() if name in released}
+    own = {name: Deadline(known[name].of(here.login)) for name in released if name in known}
+    own = {name: deadline for name, deadline in own.items() if deadline.due}  # else somebody has an extension of none
     return success(deadlines=[_shown(name, deadline) for name, deadline in sorted(own.items())])
 
 

@@ -28,13 +28,13 @@ class UnsafeName(ValueError):  # noqa: N818  # it names what is wrong; "UnsafeNa
     """A name that has no safe form.
 
     Attributes:
-        name: the name as it was given.
+        name: the name as it was given, cut short when it is longer than any name may be.
         reason: which rule it breaks; ``messages`` puts it into words.
     """
 
     def __init__(self, name: str, reason: Reason) -> None:
-        super().__init__(f"{name!r}: {reason}")
-        self.name = name
+        self.name = name if len(name) <= PATH_LIMIT else f"{name[:NAME_LIMIT]}…"
+        super().__init__(f"{self.name!r}: {reason}")
         self.reason = reason
 
 

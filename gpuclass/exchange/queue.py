@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy import func, select, update
@@ -12,6 +13,7 @@ from gpuclass.exchange.database import Database
 from gpuclass.exchange.records import Job, NotFound, State
 from gpuclass.exchange.schema import JobRow, SubmissionRow
 
+SERVED_LATELY = timedelta(minutes=10)  # what was begun before does not count in whose turn it is
 ATTEMPTS_LIMIT = 3  # a submission whose grading killed the worker so often waits for a person
 
 
@@ -34,9 +36,11 @@ class Queue(Database):
             return job.id
 
     def claim(self) -> Job | None:
-        """The oldest waiting job, now running; None when there is nothing to do.
+        """A waiting job, now running; None when there is nothing to do.
 
-        Two jobs for one student and assignment never run at the same time: they share folders in the course.
+        The next is that of the student for whom a job was begun longest ago; of these the oldest. So the class does not
+        wait for one who submits all the time. Two jobs for one student and assignment never run at the same time: they
+        share folders in the course.
         """
         taken, busy = aliased(JobRow), aliased(SubmissionRow)
         same_work_runs = (
@@ -50,12 +54,23 @@ class Queue(Database):
             )
             .exists()
         )
+        begun, whose = aliased(JobRow), aliased(SubmissionRow)
+        served = (
+            select(whose.student, func.max(begun.started).label("last"))
+            .join(whose, whose.id == begun.submission)
+            .where(begun.started > self.clock() - SERVED_LATELY)
+            .group_by(whose.student)
+            .subquery()
+        )
         with self.writing() as session:
+            if session.scalar(select(JobRow.id).where(JobRow.state == "waiting").limit(1)) is None:
+                return None
             found = session.execute(
                 select(JobRow, SubmissionRow)
                 .join(SubmissionRow, SubmissionRow.id == JobRow.submission)
+                .outerjoin(served, served.c.student == SubmissionRow.student)
                 .where(JobRow.state == "waiting", ~same_work_runs)
-                .order_by(JobRow.id)
+                .order_by(served.c.last.nulls_first(), JobRow.id)
                 .limit(1)
             ).first()
             if found is None:

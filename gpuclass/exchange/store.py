@@ -344,13 +344,16 @@ class Store(Queue):
     def write_files(self, submission: Submission, folder: Path) -> None:
         """Put a submission's files into ``folder``, replacing it, with the server's time as ``timestamp.txt``.
 
-        The folder is complete or not there at all; nothing in it is a link.
+        The folder is complete or not there at all; nothing in it is a link. A ``timestamp.txt`` of the student's own,
+        be it a file or a folder, is left out.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             draft.chmod(0o755)
             for file in self.files(submission):
+                if file.path.split("/")[0] == TIMESTAMP_FILE:
+                    continue
                 path = draft / file.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self.read(file))

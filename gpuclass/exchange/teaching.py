@@ -223,7 +223,9 @@ class ExchangeCollect(Teaching, abc.ExchangeCollect):  # type: ignore[misc]  # n
                 self.log.info(self.say("client.collected", assignment=assignment, student=student, time=existing))
                 return
         answer = self.connection.get("api", "submission", self.course, assignment, student, timestamp=stamp)
-        files = {**files_in(answer), TIMESTAMP_FILE: stamp.encode()}
+        sent = files_in(answer)
+        files = {path: content for path, content in sent.items() if path.split("/")[0] != TIMESTAMP_FILE}
+        files[TIMESTAMP_FILE] = stamp.encode()
         if place.exists():
             former = place.with_name(f".{place.name}.former")
             shutil.rmtree(former, ignore_errors=True)

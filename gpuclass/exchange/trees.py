@@ -24,4 +24,4 @@ class Tree:
         self.entries = sorted(entries)
         self.sha256 = hashlib.sha256(json.dumps(self.entries, separators=(",", ":")).encode()).hexdigest()
         self.size = sum(size for *_, size in self.entries)
-        self.space = sum(max(size, BLOCK) for *_, size in self.entries)
+        self.space = max(BLOCK, sum(max(size, BLOCK) for *_, size in self.entries))  # a list without files is a row

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse
 
@@ -29,6 +29,8 @@ from gpuclass.exchange.uploads import Form
 from gpuclass.exchange.wire import show_time
 
 router = APIRouter(prefix="/gpuclass/v1", tags=["gpuclass"])
+
+JobId = Annotated[int, Path(ge=1, lt=2**63)]  # what the database can count to
 
 
 @router.get("/health")
@@ -126,8 +128,10 @@ def grade(exchange: Exchange, here: Teacher, assignment: Name, student: Name) ->
 
 
 @router.get("/grading/jobs/{job_id}")
-def job(exchange: Exchange, caller: Someone, job_id: int) -> Response:
+def job(exchange: Exchange, caller: Someone, job_id: JobId) -> Response:
     """How far a grading job is: waiting, running, done or failed, and then why (instructors)."""
+    if not (caller.admin or exchange.courses.teaches(caller.login)):
+        raise denied()  # before it is looked up: else anybody could count the class's submissions
     found = exchange.store.job(job_id)
     here: InCourse = participant(exchange, caller, found.course)
     if not here.teaches:
