@@ -207,6 +207,7 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "Submissions cannot be removed.",
     },
     # Instructors
+    "teach.not_released": {"ko": "배포하지 않았어요. {reason}", "en": "Not released. {reason}"},
     "teach.earlier": {
         "ko": "앞 판으로 낸 제출물이 {count}개 있어요(학생 {students}명). 모두 그대로 남아 있어요.",
         "en": "{count} submissions of {students} students answered an earlier version; all of them are kept.",

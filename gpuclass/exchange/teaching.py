@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from nbgrader.exchange import abc
 
@@ -70,6 +70,10 @@ class ExchangeReleaseAssignment(Teaching, abc.ExchangeReleaseAssignment):  # typ
         if earlier:
             self.log.info(self.say("teach.earlier", count=len(earlier), students=len(set(earlier))))
         self._put_due(assignment, planned)
+
+    def not_sent(self, key: str, **values: object) -> NoReturn:
+        """Stop, telling why nothing was released."""
+        self.fail(self.say("teach.not_released", reason=self.say(key, **values)))
 
     def _planned(self, assignment: str, files: Mapping[str, bytes]) -> datetime | None:
         """The due date in the gradebook, once it is sure that feedback will show no more than is released."""

@@ -18,7 +18,7 @@ from nbgrader.exchange import ExchangeError
 from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK
-from tests.exchange.conftest import NOTEBOOK, Camp
+from tests.exchange.conftest import NOTEBOOK, Camp, running
 from tests.exchange.test_client import Desk, contents, write
 from tests.grader.courses import cell, notebook
 
@@ -136,6 +136,20 @@ def test_a_version_that_comes_after_hiding_has_its_own_number(
     teacher.do("List", name, remove=True)
     teacher.do("ReleaseAssignment", name)  # as Formgrader's button, which does not force
     assert f"Released: {name}, version 2" in said.text
+
+
+def test_what_is_too_large_to_release_is_told_before_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "camp").mkdir()
+    with running(tmp_path / "camp", file_limit="100K", submission_limit="150K") as small:
+        desk = Desk(small, "teacher", tmp_path / "course", monkeypatch)
+        data = {"warm-up.ipynb": b"{}", "a.ipynb": b" " * 90_000, "b.ipynb": b" " * 90_000}
+        write(desk.folder / "release" / "big", data)
+        with pytest.raises(
+            ExchangeError, match=r"Not released\. All files together have 0\.2 MB; a submission may have"
+        ):
+            desk.do("ReleaseAssignment", "big")
 
 
 DEFAULT = "assert x\n### BEGIN HIDDEN TESTS\nassert y\n### END HIDDEN TESTS"

@@ -6,18 +6,26 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dateutil.tz import gettz  # type: ignore[import-untyped]  # no stubs here
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
 
+from gpuclass.exchange.courses import Courses
+from gpuclass.exchange.store import Store
+from gpuclass.exchange.wire import read_time
 from gpuclass.grader.course import CONFIGURATION, Course, CourseError
+from gpuclass.grader.formgrader import ServiceAPI
 from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
 from gpuclass.grader.sandbox import EngineError, Sandbox
+from gpuclass.roster import Roster
 from tests.grader.agents import LIMITS, local_sandbox
 from tests.grader.courses import RIGHT, by_id, cell, notebook, released, solved, source_version, write
 
@@ -250,6 +258,31 @@ def test_a_deadline_that_was_moved_counts_when_graded_again_and_moves_everybodys
         assert gradebook.find_submission("ps1", "kim").extension == timedelta(minutes=90)
     gone = grade_it(solved(), "lee", received=SEVEN, due=None, extensions=extensions)
     assert (gone.score, seconds_late(course, "lee"), seconds_late(course, "kim")) == (10, 0, 0)
+
+
+@pytest.mark.parametrize("moment", [SIX, "2026-11-23T09:00:00.000001+00:00", "2026-11-23T08:59:59.999999+00:00"])
+def test_a_submissions_time_is_the_same_to_the_microsecond_on_the_exchange_in_the_gradebook_and_in_formgrader(
+    grade_it: GradeIt, course: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = datetime.fromisoformat(moment)
+    with Store(tmp_path / "exchange") as store:
+        Courses(store, "camp", lambda: Roster(()))
+        store.release("camp", "ps1", {"ps1.ipynb": b"{}"}, by="lee")
+        sent = store.submit("camp", "ps1", "kim", {"ps1.ipynb": b"{}"}, received=received)
+        store.write_files(sent, course / "submitted" / "kim" / "ps1")  # as the worker does
+    graded = grade_it(solved(), received=sent.received.isoformat())
+    stamp = (Path(graded.feedback["ps1.html"]).parent / "timestamp.txt").read_text(encoding="utf-8")
+    assert read_time(stamp) == received, "feedback is released by this time"
+    monkeypatch.setenv("GPUCLASS_TIMEZONE", "Asia/Seoul")
+    monkeypatch.chdir(course)
+    where = {"root": str(course), "course_id": "camp", "db_url": f"sqlite:///{course}/gradebook.db"}
+    api = ServiceAPI(
+        CourseDirectory(**where), config=Config({"ExchangeFactory": {"list": "gpuclass.exchange.client.ExchangeList"}})
+    )
+    shown = api.get_submission("ps1", "kim")
+    assert datetime.fromisoformat(shown["timestamp"]) == received.replace(tzinfo=None)
+    assert shown["display_timestamp"] == f"{received.astimezone(gettz('Asia/Seoul')):%Y-%m-%d %H:%M:%S} KST"
+    assert api.get_autograded_students("ps1") == {"kim"}, "nbgrader finds it graded only when both times are equal"
 
 
 def test_a_submission_to_an_older_version_says_so_in_its_feedback(grade_it: GradeIt) -> None:
