@@ -40,7 +40,7 @@ class Teaching(Exchange):
 
     def show(self, moment: datetime | None) -> str:
         """A deadline for people."""
-        return due.shown(moment, self.timezone, self._spoken)
+        return due.shown(moment, self.timezone, self.spoken)
 
 
 class ExchangeReleaseAssignment(Teaching, abc.ExchangeReleaseAssignment):  # type: ignore[misc]  # nbgrader: no types
