@@ -142,6 +142,35 @@ def exchange_verify(
     raise typer.Exit(1 if report.damages else 0)
 
 
+@exchange_app.command("backup")
+def exchange_backup(
+    folder: Annotated[Path, typer.Argument(help="A folder for the backup, on another disk; the same one each time.")],
+) -> None:
+    """Copy all that the exchange keeps; the class may run. Each time after the first, only what is new is copied.
+
+    The folder always holds a whole backup, also if this is cut short. `gpuclass exchange verify --folder` reads it, and
+    docs/howto/exchange.md says how to restore it. Exit 1 when something kept was damaged.
+    """
+    from gpuclass.exchange.backup import back_up
+    from gpuclass.exchange.hashing import go_gently
+    from gpuclass.exchange.verifying import files_kept
+    from gpuclass.settings import load
+    from gpuclass.units import show_size
+
+    place = load().exchange_folder
+    go_gently()
+    there = files_kept(folder)[0]
+    new = sum(file.status.st_size for sha256, file in files_kept(place)[0].items() if sha256 not in there)
+    with _progress("Copying", new) as tell:
+        done = back_up(place, folder, tell)
+    for sha256 in done.damaged:
+        typer.secho(
+            f"Damaged, and not copied: {sha256}. `gpuclass exchange verify` says whose it is.", fg="red", err=True
+        )
+    typer.echo(f"{folder}: {done.files} new files ({show_size(done.bytes)}), {done.there} were there already")
+    raise typer.Exit(1 if done.damaged else 0)
+
+
 @exchange_app.command("export")
 def exchange_export(
     course: Annotated[str, typer.Argument(help="The course; the class's own has the class's name.")],

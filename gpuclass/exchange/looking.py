@@ -37,9 +37,9 @@ class Look:
         CannotLook: there is no database, or not one that can be opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = DATABASE) -> None:
         self.folder = folder
-        path = folder / DATABASE
+        path = folder / database
         try:
             known = path.is_file()
         except OSError as error:

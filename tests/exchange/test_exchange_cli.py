@@ -160,6 +160,13 @@ def test_verify_looks_at_a_backup_too(exchange: Command, class_: Settings, tmp_p
     assert exchange("verify", "--folder", str(tmp_path / "backup")).exit_code == 0
 
 
+def test_backup_says_what_is_new(exchange: Command, class_: Settings, tmp_path: Path) -> None:
+    target = tmp_path / "backup"
+    assert exchange("backup", str(target)).stdout == f"{target}: 1 new files (2B), 0 were there already\n"
+    assert exchange("backup", str(target)).stdout == f"{target}: 0 new files (0B), 1 were there already\n"
+    assert exchange("verify", "--folder", str(target)).exit_code == 0
+
+
 def test_a_course_goes_out_and_comes_in_by_command(exchange: Command, class_: Settings, tmp_path: Path) -> None:
     with Store(class_.exchange_folder) as store:
         store.submit("camp", "warm-up", "student1", {"warm-up.ipynb": b"[]"})
