@@ -56,6 +56,7 @@ def main() -> int:
         "cpu_seconds": medians["start"],
         "first_assignments_cpu_seconds": medians["first_use"],
         "memory_mib": medians["memory"],
+        "exchange_plugin_cpu_seconds": plugin(client, student),
     }
     print(json.dumps(line))
     return 0 if ratio <= LIMIT else 1
@@ -78,6 +79,13 @@ def stock(client: docker.DockerClient, student: str) -> str:
         arguments = {"PARENT": student, **images.proxies(), **images.indexes()}
         client.images.build(path=str(STOCK), tag=tag, buildargs=arguments, rm=True, forcerm=True)
     return tag
+
+
+def plugin(client: docker.DockerClient, student: str) -> float:
+    """CPU seconds of importing our nbgrader plugin beside nbgrader itself: the least of three, in the image."""
+    code = "import time, nbgrader.exchange.abc; t = time.process_time(); import gpuclass.exchange.client; "
+    command = ["python", "-c", f"{code}print(time.process_time() - t)"]
+    return round(min(float(client.containers.run(student, command, remove=True)) for _ in range(3)), 4)
 
 
 def measure(client: docker.DockerClient, image: str) -> Figures:

@@ -293,6 +293,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "지금은 제출 서버가 답하지 않아요.",
         "en": "The exchange does not answer just now.",
     },
+    "outbox.turn": {
+        "ko": "앞서 누른 제출을 아직 보내고 있어요.",
+        "en": "What you submitted before is still being sent.",
+    },
     "outbox.busy": {
         "ko": "너무 자주 눌러서 제출 서버가 잠시 기다리라고 해요.",
         "en": "You pressed so often that the exchange asks you to wait a little.",

@@ -53,8 +53,8 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
         with self._outbox.sending(SUBMIT_PATIENCE_S) as mine:
             limits = self.limits or LIMITS
             press, again = self._press_within(limits)
-            if not mine:
-                self._wait(press, Refused(""))  # another sender is at a long one, and takes this one next
+            if not mine:  # another sender is at a long one, and takes this one next
+                self._wait(press, self.say("outbox.turn"))
             try:
                 item = self.known(self.assignment)
                 if not again and self.limits != limits:
@@ -64,7 +64,7 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
                 receipt = self._send(press, queued=again)
             except Refused as refusal:
                 if refusal.passes:
-                    self._wait(press, refusal)
+                    self._wait(press, self._why(refusal))
                 self._outbox.remove(press)
                 raise
             except ExchangeError:
@@ -142,13 +142,13 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
             self.fail(self.say("client.not_submitted", reason=sent.refusal))
         return sent.receipt
 
-    def _wait(self, press: Press, refusal: Refused) -> NoReturn:
+    def _wait(self, press: Press, reason: str) -> NoReturn:
         """Say that it is not sent yet, and whether it is kept: never what looks like success."""
         if not press.folder:
-            self.not_sent("outbox.not_kept", reason=self._why(refusal))
+            self.not_sent("outbox.not_kept", reason=reason)
         self._outbox.mark(press)
         count = len(self._outbox.waiting(time.time()))
-        self.fail(self.say("outbox.waits", reason=self._why(refusal), count=count))
+        self.fail(self.say("outbox.waits", reason=reason, count=count))
 
     def _why(self, refusal: Refused) -> str:
         if refusal.status in (302, 507):

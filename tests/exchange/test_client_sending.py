@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,6 +161,40 @@ def test_a_login_that_has_ended_loses_nothing(away: tuple[Camp, Desk]) -> None:
     camp.hub.users["token-of-student1-new"] = token
     new = {**student.environment, "JUPYTERHUB_API_TOKEN": "token-of-student1-new"}
     assert send_what_waits(student.home, new) is False
+    assert len(sent(camp)) == 1
+
+
+def test_while_another_sender_is_at_work_a_press_waits_for_its_turn(away: tuple[Camp, Desk]) -> None:
+    camp, student = away
+    camp.start()
+    with Outbox(student.home).sending(0) as mine:
+        assert mine
+        assert "What you submitted before is still being sent. It is kept" in press(student)
+    assert sent(camp) == []
+    assert send_what_waits(student.home, student.environment) is False
+    assert len(sent(camp)) == 1
+
+
+def test_the_nbgrader_command_fails_and_says_that_it_is_kept(away: tuple[Camp, Desk]) -> None:
+    camp, student = away
+    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
+    patience = (
+        "import gpuclass.exchange.submit as s; s.SUBMIT_PATIENCE_S = 0.1; from nbgrader.apps import NbGraderApp; "
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{patience}NbGraderApp.launch_instance(['submit', 'day'])"],
+        cwd=student.folder,
+        env={"PATH": os.environ["PATH"], **student.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Not yet submitted." in done.stderr
+    assert "Submitted:" not in done.stderr
+    camp.start()
+    assert send_what_waits(student.home, student.environment) is False
     assert len(sent(camp)) == 1
 
 

@@ -1,5 +1,5 @@
 /*
- * The seat in Lab's status bar, and notices about it.
+ * The seat in Lab's status bar, and notices about it and about submissions.
  *
  * A prebuilt extension written by hand: the file is what a bundler would have made, a module-federation container with
  * init() and get(), so the image needs no Node and the page loads one small script. Everything that is said comes from
@@ -13,6 +13,8 @@
   const SEEN = "gpuclass-seen-notices";
   const MORE = { ko: "자세히", en: "More" };
   const NOTICE = { ko: "알림", en: "Notice" };
+  // nbgrader shows why a submission failed in a <pre>, which cuts a sentence off at the dialog's edge.
+  const SENTENCES_WRAP = "#submission-message pre { white-space: pre-wrap; font-family: inherit; line-height: 1.6 }";
   let scope;
 
   /** A package of Lab's own. A package that other extensions bring too is taken in the version that Lab brings. */
@@ -43,6 +45,7 @@
     const seen = new Set(JSON.parse(sessionStorage.getItem(SEEN) || "[]")); // reloading the page repeats nothing
     let title = "";
     let details = "";
+    document.head.append(Object.assign(document.createElement("style"), { textContent: SENTENCES_WRAP }));
 
     const item = new widgets.Widget({ node: document.createElement("button") });
     item.node.type = "button";
