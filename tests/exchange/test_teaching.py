@@ -15,9 +15,11 @@ import pytest
 from nbgrader.api import Gradebook
 from nbgrader.exchange import ExchangeError
 
+from gpuclass.curriculum.building import EXERCISES, exercise_files, session_names
 from gpuclass.exchange.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK
+from gpuclass.grader.course import Course
 from tests.exchange.conftest import NOTEBOOK, Camp, running
 from tests.exchange.test_client import Desk, contents, write
 from tests.grader.courses import cell, notebook
@@ -176,6 +178,19 @@ def test_what_feedback_would_show_beyond_the_release_stops_the_release(
         with pytest.raises(ExchangeError, match="would show what students do not see now in warm-up/test"):
             teacher.do("ReleaseAssignment", name)
     assert (name in camp.by("teacher").get("api/assignments/camp").json()["assignments"]) is released
+
+
+@pytest.mark.parametrize("exercise", session_names(EXERCISES))
+def test_every_exercise_of_the_curriculum_can_be_released(teacher: Desk, store: Store, exercise: str) -> None:
+    for path, content in exercise_files((exercise,)).items():
+        write(teacher.folder / "source", {path: content})
+    Course(teacher.folder, "camp", "en").prepare(exercise)  # nbgrader's generate_assignment
+    with gradebook(teacher) as made:
+        made.update_or_create_assignment(exercise, duedate=SIX.replace(tzinfo=None))
+        known = made.find_assignment(exercise).notebooks
+        assert any("BEGIN HIDDEN TESTS" in cell.source for each in known for cell in each.source_cells)
+    teacher.do("ReleaseAssignment", exercise)
+    assert deadline(store, exercise) == Deadline(SIX)
 
 
 def collected(teacher: Desk, name: str, student: str) -> bytes:
