@@ -26,7 +26,7 @@ from gpuclass.roster import Role, Roster
 from gpuclass.settings import SERVICE_UID, Settings, refused
 
 HOST_PACKAGES = ("debian-archive-keyring", "git", "mmdebstrap", "nftables")
-TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum", "gcc", "libc6-dev")
+TEST_PACKAGES = ("busybox-static", "chromium", "fonts-nanum", "gcc", "libc6-dev", "strace")
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 LOCKS = Path("/run/lock")
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,12 +90,13 @@ def user(name: str, scopes: list[str] | None = None, kind: str = "user") -> dict
 
 @dataclass
 class Camp:
-    """A class with an exchange on loopback: in a thread, or as a process that can be killed."""
+    """A class with an exchange on loopback: in a thread, or as a process that can be killed, ``under`` another."""
 
     settings: Settings
     hub: HubDouble
     log: Path
     as_process: bool
+    under: Sequence[str | Path] = ()
     process: subprocess.Popen[bytes] | None = None
     server: uvicorn.Server | None = None
     clients: dict[str, httpx.Client] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Camp:
         if self.as_process:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    [Path(sys.executable).with_name("gpuclass"), "exchange", "serve"],
+                    [*self.under, Path(sys.executable).with_name("gpuclass"), "exchange", "serve"],
                     env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
                     stdout=log,
                     stderr=log,
@@ -191,11 +192,13 @@ def import_roster(settings: Settings) -> None:
 
 
 @contextmanager
-def running(folder: Path, *, as_process: bool = False, **limits: object) -> Iterator[Camp]:
+def running(
+    folder: Path, *, as_process: bool = False, under: Sequence[str | Path] = (), **limits: object
+) -> Iterator[Camp]:
     """A class whose exchange has these limits; on a loopback address and ports of its own."""
     gateway = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
     hub = HubDouble(gateway)
-    camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log", as_process)
+    camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log", as_process, under)
     log = logging.FileHandler(camp.log)
     log.addFilter(lambda record: record.name in ("uvicorn.error", "gpuclass.exchange.courses"))  # the service's alone
     logging.getLogger().addHandler(log)
