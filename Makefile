@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint images bench pictures venv lock docs clean
+.PHONY: help demo test crash check lint images bench pictures venv lock docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -14,6 +14,9 @@ demo: venv ## Set everything up and play a class day in ./var; Ctrl-C ends it. O
 
 test: venv ## Set everything up and run all tests
 	@trap '$(BIN)/gpuclass engine release --hold $$$$' EXIT && $(BIN)/gpuclass setup --tests --hold $$$$ && $(MAKE) --no-print-directory lint && $(BIN)/pytest
+
+crash: venv ## Kill the exchange 200 times under load, then look for every receipt; ten minutes. N=20: so often
+	@GPUCLASS_CRASHES=$(or $(N),200) $(BIN)/pytest -q -s tests/exchange/test_crashes.py
 
 check: venv lint ## Static checks and the quick tests, without Docker; under a minute
 	@$(BIN)/pytest -q -m 'not slow and not docker and not images and not browser'

@@ -101,15 +101,19 @@ class Camp:
     server: uvicorn.Server | None = None
     clients: dict[str, httpx.Client] = field(default_factory=dict)
 
+    def launch(self) -> None:
+        """Start the process; it does not answer yet."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.under, Path(sys.executable).with_name("gpuclass"), "exchange", "serve"],
+                env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
+                stdout=log,
+                stderr=log,
+            )
+
     def start(self) -> None:
         if self.as_process:
-            with self.log.open("ab") as log:
-                self.process = subprocess.Popen(
-                    [*self.under, Path(sys.executable).with_name("gpuclass"), "exchange", "serve"],
-                    env={"GPUCLASS_CONFIG": str(self.settings.path), "PATH": ""},
-                    stdout=log,
-                    stderr=log,
-                )
+            self.launch()
         else:
             self.server = uvicorn.Server(server_config(self.settings))
             self.thread = threading.Thread(target=self.server.run)

@@ -1,7 +1,7 @@
 """What a receipt names is on disk before the receipt is sent: seen in the system calls of the real service.
 
-The same calls, replayed on a disk that loses what was not synced, show what a power cut would leave. They are those of a
-service that starts on nothing, and takes submissions from several people at once, over both ways in.
+The same calls, replayed on a disk that loses what was not synced, show what a power cut would leave. They are those of
+a service that starts on nothing, and takes submissions from several people at once, over both ways in.
 """
 
 from __future__ import annotations
