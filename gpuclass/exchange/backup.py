@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from gpuclass.errors import PlainError, UsageError
 from gpuclass.exchange.blobs import READ_ONLY, Blob, sync_folder
-from gpuclass.exchange.hashing import Count, nothing, read_through
+from gpuclass.exchange.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.looking import DATABASE, OBJECTS, Look, copy_database
 from gpuclass.exchange.schema import TreeRow
 
@@ -46,7 +46,10 @@ def back_up(folder: Path, target: Path, tell: Count = nothing) -> BackedUp:
     """
     if target.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{target} lies in the exchange's own folder. Choose another place, best another disk.")
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from error
     strange = sorted(path.name for path in target.iterdir() if path.name not in (DATABASE, OBJECTS, DATABASE + DRAFT))
     if strange:
         raise UsageError(
@@ -111,6 +114,9 @@ def _copy_file(source: Path, path: Path, blob: Blob, tell: Count) -> bool:
             file.flush()
             os.fchmod(file.fileno(), READ_ONLY)
             os.fsync(file.fileno())
+    except Unreadable:
+        return False
+    else:
         if found == blob:
             draft.replace(path)
         return found == blob

@@ -39,7 +39,7 @@ from gpuclass.exchange.exportfile import (
     file_name,
     write_line,
 )
-from gpuclass.exchange.hashing import Count, nothing, read_through
+from gpuclass.exchange.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.looking import Look
 from gpuclass.exchange.names import COMPONENT_LIMIT
 from gpuclass.exchange.schema import (
@@ -110,11 +110,14 @@ def export(
         found = rows.counted()
         if dry_run:
             return found
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(target.parent if not target.exists() else target, found.bytes)
-        target.mkdir(mode=0o700, exist_ok=True)
         draft = target / DRAFT
-        draft.mkdir(mode=0o700)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _check_room(target if target.exists() else target.parent, found.bytes)
+            target.mkdir(mode=0o700, exist_ok=True)
+            draft.mkdir(mode=0o700)
+        except OSError as error:
+            raise PlainError(f"{target} cannot be written: {error.strerror}.") from error
         umask = os.umask(0o022)  # as nbgrader has it; around all of it is a folder for its owner only
         try:
             _Writer(look, rows, draft, found, tell).write(now)
@@ -123,9 +126,8 @@ def export(
             draft.rmdir()
             sync_folder(target)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise PlainError(f"{target} is full; nothing was left there.") from error
+            why = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"cannot be written: {error.strerror}"
+            raise PlainError(f"{target} {why}; nothing was left there.") from error
         finally:
             os.umask(umask)
             shutil.rmtree(draft, ignore_errors=True)
@@ -382,9 +384,12 @@ class _Writer:
             source = os.open(self._look.path(file.sha256), os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
             return False
+        found = None
         try:
             with target.open("xb") as copy:
                 found = read_through(source, copy.write, self._tell)
+        except Unreadable:
+            pass  # and so it is not what it was
         finally:
             os.close(source)
         if found != Blob(file.sha256, file.md5, file.size):

@@ -20,13 +20,20 @@ def nothing(count: int) -> None:
     """Who is told nothing wants to know nothing."""
 
 
+class Unreadable(OSError):  # noqa: N818  # what it is
+    """The disk does not give a file back."""
+
+
 def read_through(handle: int, write: Callable[[bytes], object], tell: Count = nothing) -> Blob:
     """Read an open file to its end, hand each piece to ``write``; returns what it held.
 
     The pages it took of the system's cache are given back: what the class reads now should stay there.
+
+    Raises:
+        Unreadable: reading failed; what ``write`` raises is its own.
     """
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    while piece := os.read(handle, PIECE):
+    while piece := _read(handle):
         sha256.update(piece)
         md5.update(piece)
         write(piece)
@@ -34,6 +41,13 @@ def read_through(handle: int, write: Callable[[bytes], object], tell: Count = no
         tell(len(piece))
     os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     return Blob(sha256.hexdigest(), md5.hexdigest(), size)
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, PIECE)
+    except OSError as error:
+        raise Unreadable(error.errno, error.strerror) from error
 
 
 def go_gently() -> None:

@@ -24,7 +24,7 @@ from gpuclass.errors import UsageError
 from gpuclass.exchange.blobs import Blob, Blobs
 from gpuclass.exchange.database import Database
 from gpuclass.exchange.exportfile import MemberLine
-from gpuclass.exchange.hashing import Count, nothing, read_through
+from gpuclass.exchange.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.importsources import (
     AssignmentSource,
     FeedbackSource,
@@ -35,7 +35,7 @@ from gpuclass.exchange.importsources import (
     SubmissionSource,
 )
 from gpuclass.exchange.looking import DATABASE, copy_database
-from gpuclass.exchange.names import identifier
+from gpuclass.exchange.names import UnsafeName, identifier
 from gpuclass.exchange.queue import submissions_of
 from gpuclass.exchange.schema import (
     AssignmentRow,
@@ -52,7 +52,7 @@ from gpuclass.exchange.trees import Tree
 
 BY = "import"
 STEP = timedelta(microseconds=1)
-AT_ONCE = 100  # submissions in a transaction: it takes a fraction of a second, and a student's submission waits for it
+AT_ONCE = 50  # submissions in a transaction: it takes a fraction of a second, and a student's submission waits for it
 
 
 @dataclass
@@ -119,14 +119,18 @@ def take(
         tell: is told how many bytes more are read.
 
     Raises:
-        UsageError: the course is hidden here.
+        UsageError: the course is hidden here, or cannot be called so.
         OSError: the disk is full; no submission was taken.
     """
+    try:
+        course = identifier(course)
+    except UnsafeName:
+        raise UsageError(f"{course!r} cannot be a course's name here; `--into` gives it another.") from None
     report = Imported(left_out=list(found.left_out), notes=list(found.notes))
     reader = _Reader(blobs, root, report, tell)
     releases = {name: tuple(reader.releases(each)) for name, each in found.assignments.items()}
     submissions = list(reader.submissions(found.submissions))
-    taker = _Taker(database, identifier(course), report)
+    taker = _Taker(database, course, report)
     taker.begin(found, releases, {each.source.assignment for each in submissions}, members=members)
     for start in range(0, len(submissions), AT_ONCE):
         taker.add(submissions[start : start + AT_ONCE])
@@ -144,6 +148,10 @@ def without_keeping(folder: Path) -> Iterator[Database]:
             copy_database(folder, copy)
         with closing(Database(copy)) as database:
             yield database
+
+
+def _drop(piece: bytes) -> None:
+    """Where nothing is kept."""
 
 
 class _Reader:
@@ -189,12 +197,11 @@ class _Reader:
                     if os.fstat(handle).st_size != file.size:
                         raise LeftOut(f"{file.path!r} does not have the size it should have")
                     if self._blobs is not None:
-                        draft = stack.enter_context(self._blobs.draft())
-                        blob = read_through(handle, draft.write, self._tell)
-                        draft.finish()
-                        drafts.append(draft)
-                    else:
-                        blob = read_through(handle, lambda piece: None, self._tell)
+                        drafts.append(stack.enter_context(self._blobs.draft()))
+                    try:
+                        blob = read_through(handle, drafts[-1].write if drafts else _drop, self._tell)
+                    except Unreadable as error:
+                        raise LeftOut(f"{file.path!r} cannot be read: {error.strerror}") from None
                 if blob != Blob(file.sha256 or blob.sha256, blob.md5, file.size):
                     raise LeftOut(f"{file.path!r} is not what it was when it was exported")
                 entries.append([file.path, blob.sha256, blob.md5, blob.size])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from gpuclass.exchange.store import Store
 from gpuclass.roster import Roster
 from gpuclass.settings import SERVICE_UID, Settings
 from tests.conftest import MakeSettings
-from tests.exchange.conftest import ROSTER
+from tests.exchange.conftest import ROSTER, running
+from tests.exchange.stocknbgrader import write
 
 Command = Callable[..., Result]
 SIX = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)  # 18:00 in Seoul
@@ -189,6 +191,29 @@ def test_a_course_goes_out_and_comes_in_by_command(exchange: Command, class_: Se
     assert exchange("verify").exit_code == 0
 
 
+@pytest.mark.slow
+def test_a_running_exchange_has_what_was_imported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "go_gently", lambda: None)
+    write(
+        tmp_path / "root" / "camp",
+        {
+            "outbound/warm-up/warm-up.ipynb": b"{}",
+            "inbound/student1+warm-up+2026-01-05 09:00:00.000000 UTC+abc/warm-up.ipynb": b"[]",
+        },
+    )
+    (tmp_path / "class").mkdir()
+    with running(tmp_path / "class") as camp:
+        environment = {"GPUCLASS_CONFIG": str(camp.settings.path)}
+        result = CliRunner().invoke(cli.app, ["exchange", "import", "camp", str(tmp_path / "root")], env=environment)
+        assert result.exit_code == 0, result.output
+        answer = camp.by("teacher").get("api/submissions/camp/warm-up").json()
+        assert [(each["student_id"], each["timestamp"]) for each in answer["submissions"]] == [
+            ("student1", "2026-01-05 09:00:00.000000 UTC")
+        ]
+        released = camp.by("student1").get("api/assignment/camp/warm-up").json()
+        assert [file["path"] for file in released["files"]] == ["warm-up.ipynb"]
+
+
 def test_what_an_import_leaves_out_is_said_and_fails(exchange: Command, class_: Settings, tmp_path: Path) -> None:
     place = tmp_path / "root" / "camp" / "inbound" / "student1+warm-up+1999-01-01 09:00:00.000000 UTC+abc"
     place.mkdir(parents=True)
@@ -210,14 +235,29 @@ def test_a_full_disk_is_said_in_one_sentence(exchange: Command, class_: Settings
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files that the service user cannot read")
 def test_as_root_nothing_is_left_that_the_service_could_not_read(class_: Settings) -> None:
+    out = str(class_.data / "out")
+    assert CliRunner().invoke(
+        cli.app, ["exchange", "export", "camp", out], env={"GPUCLASS_CONFIG": str(class_.path)}
+    ).exit_code == 0  # fmt: skip
     for path in (class_.data, *class_.data.rglob("*")):
         os.chown(path, SERVICE_UID, SERVICE_UID)
-    result = subprocess.run(
-        [Path(sys.executable).with_name("gpuclass"), "exchange", "deadline", "warm-up", "2026-11-24 18:00"],
-        env={"GPUCLASS_CONFIG": str(class_.path), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("warm-up: due Tue 2026-11-24 18:00")
-    assert {path.stat().st_uid for path in class_.exchange_folder.rglob("*")} == {SERVICE_UID}
+    owners = {}
+    reader = sqlite3.connect(f"file:{class_.exchange_folder / 'exchange.db'}?mode=ro", uri=True)  # keeps -wal and -shm
+    for command in (
+        ("status",),
+        ("verify",),
+        ("backup", str(class_.data / "backup")),
+        ("deadline", "warm-up", "2026-11-24 18:00"),
+        ("import", "camp", out, "--into", "autumn"),
+    ):
+        result = subprocess.run(
+            [Path(sys.executable).with_name("gpuclass"), "exchange", *command],
+            env={"GPUCLASS_CONFIG": str(class_.path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == (command == ("status",)), result.stderr  # no class is open
+        reader.execute("SELECT count(*) FROM courses").fetchone()
+        owners[command[0]] = {path.stat().st_uid for path in class_.exchange_folder.rglob("*")}
+    reader.close()
+    assert owners == {command: {SERVICE_UID} for command in owners}

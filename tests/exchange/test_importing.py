@@ -231,6 +231,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(out: Path, here: Opened) ->
 def test_under_another_name_it_is_another_course(out: Path, here: Opened) -> None:
     here.take(out, into="autumn")
     assert len(here.store.submissions("autumn", "warm-up")) == 2
+    with pytest.raises(UsageError, match="cannot be a course's name here"):
+        here.take(out, into="a/b")
 
 
 def test_what_is_here_stays_what_students_fetch_and_by_when(out: Path, here: Opened) -> None:
