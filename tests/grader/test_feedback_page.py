@@ -18,7 +18,7 @@ from tests.classroom.test_browser import CHROMIUM, QUIET
 from tests.grader.courses import notebook
 from tests.grader.jupyter import TOKEN, jupyter
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE_MS = 30_000
 SETTLED_MS = 1500  # a script that may run has run by then, as the page without its policy shows

@@ -19,7 +19,11 @@ from tests.exchange.conftest import Camp, running, user
 from tests.grader.courses import source_version, write
 from tests.grader.jupyter import TOKEN, jupyter
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # gradebooks that nbgrader leaves to be collected
+]
 
 PATIENCE_MS = 30_000
 SIX = datetime(2026, 11, 24, 9, tzinfo=UTC)  # 18:00 in Seoul
