@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,18 @@ def connect(path: Path) -> Engine:
 
     with _alone(path.parent):
         bring_up(engine)
+        _sync_log(path)
     return engine
+
+
+def _sync_log(path: Path) -> None:
+    """Put on disk what a killed process had written to the log but not synced: it counts as committed from now on."""
+    with suppress(FileNotFoundError):
+        handle = os.open(path.with_name(f"{path.name}-wal"), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

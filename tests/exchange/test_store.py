@@ -235,6 +235,22 @@ def test_below_the_reserve_nothing_is_taken_and_all_else_goes_on(tmp_path: Path)
             store.check_room(free)
 
 
+def test_what_a_killed_process_wrote_is_on_disk_before_anybody_is_told_of_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.submit("camp", "warm-up", "student1", FILES)  # as if killed before its sync: SQLite takes it for committed
+    synced = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with Store(tmp_path / "exchange"):
+        assert tmp_path / "exchange" / "exchange.db-wal" in synced
+
+
 def test_feedback_replaces_earlier_feedback(store: Store) -> None:
     submission = store.submit("camp", "warm-up", "student1", FILES)
     assert store.feedback(submission) is None
