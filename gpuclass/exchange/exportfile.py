@@ -25,6 +25,8 @@ from gpuclass.errors import PlainError
 from gpuclass.exchange.names import UnsafeName, file_paths, identifier
 
 FORMAT = 1
+TIMESTAMP_FILE = "timestamp.txt"  # nbgrader's own in each submission: when it came
+SECRET_FILE = "submission_secret.txt"  # noqa: S105  # and by which it finds the submission's feedback
 LINE_LIMIT = 16 * 2**20  # bytes; a submission of thousands of files has one
 NUMBER_LIMIT = 10**9
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # before there was any nbgrader

@@ -26,6 +26,8 @@ from gpuclass import __version__
 from gpuclass.errors import PlainError, UsageError
 from gpuclass.exchange.blobs import Blob, sync_folder
 from gpuclass.exchange.exportfile import (
+    SECRET_FILE,
+    TIMESTAMP_FILE,
     AssignmentLine,
     CourseLine,
     DeadlineLine,
@@ -57,8 +59,6 @@ from gpuclass.exchange.wire import show_time
 from gpuclass.units import show_size
 
 DRAFT = ".exporting"
-TIMESTAMP_FILE = "timestamp.txt"
-SECRET_FILE = "submission_secret.txt"  # noqa: S105  # by which nbgrader finds a submission's feedback
 NBGRADERS_OWN = frozenset({TIMESTAMP_FILE, SECRET_FILE})
 INBOUND_MODE = 0o2733  # nbgrader's own: everybody may hand in, nobody may look around
 FEEDBACK_MODE = 0o711  # as well: who knows a name may read it

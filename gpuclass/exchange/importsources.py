@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 from gpuclass.errors import UsageError
 from gpuclass.exchange.exportfile import (
     EARLIEST,
+    SECRET_FILE,
+    TIMESTAMP_FILE,
     AssignmentLine,
     CourseLine,
     DeadlineLine,
@@ -35,8 +37,6 @@ from gpuclass.exchange.names import DEPTH_LIMIT, UnsafeName, file_path, file_pat
 from gpuclass.settings import ExchangeSection
 from gpuclass.units import show_size
 
-TIMESTAMP_FILE = "timestamp.txt"
-SECRET_FILE = "submission_secret.txt"  # noqa: S105  # a file's name
 AHEAD = timedelta(days=1)  # how far another machine's clock may be ahead of ours
 SMALL_LIMIT = 4096  # bytes of timestamp.txt and the like
 

@@ -12,7 +12,7 @@ import sqlite3
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -131,7 +131,7 @@ def verify(folder: Path, tell: Count = nothing) -> Report:
         CannotLook: there is nothing to look at.
     """
     report = Report()
-    kept, strange = files_kept(folder)  # before the database: what it names by then is all here
+    kept, strange = files_kept(folder)  # before the database: what comes meanwhile is not taken for unused
     if not (folder / DATABASE).is_file():
         if not kept:
             raise CannotLook(f"There is no {folder / DATABASE}: the exchange has not kept anything yet.")
@@ -146,6 +146,7 @@ def verify(folder: Path, tell: Count = nothing) -> Report:
         what = f"{path.relative_to(folder)} is not one of the exchange's files."
         report.damages.append(Damage("row", str(path.relative_to(folder)), what, "See who put it there; move it away."))
     owner = folder.stat().st_uid
+    kept |= _came_since(folder, rows.expected.keys() - kept.keys())
     for sha256, file in kept.items():
         expected = rows.expected.pop(sha256, None)
         report.files += 1
@@ -158,6 +159,16 @@ def verify(folder: Path, tell: Count = nothing) -> Report:
         subject = f"{OBJECTS}/{sha256[:2]}/{sha256}"
         report.damages.append(Damage("missing", subject, f"{subject} is missing.", _BRING, rows.holders(sha256)))
     return report
+
+
+def _came_since(folder: Path, hashes: Iterable[str]) -> dict[str, _Kept]:
+    """Those of these files that are there now."""
+    found = {}
+    for sha256 in hashes:
+        path = folder / OBJECTS / sha256[:2] / sha256
+        with suppress(FileNotFoundError):
+            found[sha256] = _Kept(path, path.stat(follow_symlinks=False))
+    return found
 
 
 def _file_damages(
@@ -204,7 +215,7 @@ class _Rows:
         self.submissions = self.releases = self.feedback = 0
         self._trees_of: dict[str, list[str]] = defaultdict(list)
         self._holders: dict[str, list[Holder]] = defaultdict(list)
-        self._sizes: dict[str, tuple[int, int]] = {}
+        self._sizes: dict[str, int] = {}
         try:
             with closing(
                 sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
@@ -242,7 +253,7 @@ class _Rows:
                 continue
             if tree.sha256 != sha256:
                 wrong.append((sha256, f"List {sha256} of files is not what it was."))
-            self._sizes[sha256] = tree.size, tree.space
+            self._sizes[sha256] = tree.size
             for _, file, md5, size in tree.entries:
                 self.expected[file] = Blob(file, md5, size)
                 self._trees_of[file].append(sha256)
@@ -257,13 +268,13 @@ class _Rows:
             releases[number] = course, assignment
             holder = Holder("release", number, course, assignment, "", "", version)
             self._refers(holder, tree)
-        for number, course, assignment, student, received, release, tree, size, space in database.execute(
-            "SELECT id, course, assignment, student, received, release, tree, size, space FROM submissions"
+        for number, course, assignment, student, received, release, tree, size in database.execute(
+            "SELECT id, course, assignment, student, received, release, tree, size FROM submissions"
         ):
             self.submissions += 1
             holder = Holder("submission", number, course, assignment, student, str(received), None)
             self._refers(holder, tree)
-            if tree in self._sizes and self._sizes[tree] != (size, space):
+            if self._sizes.get(tree, size) != size:
                 self._add("row", f"submissions {number}", f"The size of {holder} is not that of its files.", [holder])
             if release in releases and releases[release] != (course, assignment):
                 what = f"{holder} answers a release of {'/'.join(releases[release])}."

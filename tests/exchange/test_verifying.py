@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gpuclass.exchange import verifying
 from gpuclass.exchange.courses import Courses
 from gpuclass.exchange.looking import CannotLook
 from gpuclass.exchange.store import Store, Submission
-from gpuclass.exchange.verifying import Damage, verify
+from gpuclass.exchange.verifying import Damage, files_kept, verify
 from gpuclass.roster import Roster
 
 FILES = {"warm-up.ipynb": b'{"cells": []}', "data/points.csv": b"x,y\n"}
@@ -82,6 +84,11 @@ def test_a_store_that_is_well_has_no_damage_and_all_is_counted(folder: Path, min
     assert report.damages == []
     assert (report.files, report.submissions, report.releases, report.feedback, report.unused) == (4, 2, 1, 1, 0)
     assert sum(counts) == report.bytes == sum(map(len, [*FILES.values(), *OWN.values(), b"<p>good</p>"]))
+
+
+def test_what_a_submission_counts_against_a_quota_may_be_by_other_rules(folder: Path, mine: Submission) -> None:
+    execute(folder, "UPDATE submissions SET space = 0 WHERE student = 'student2'")
+    assert verify(folder).damages == []
 
 
 def test_looking_changes_nothing(closed: Path) -> None:
@@ -262,6 +269,19 @@ def test_a_missing_database_is_a_damage_where_there_are_files(closed: Path) -> N
 def test_where_nothing_was_kept_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(CannotLook, match="has not kept anything yet"):
         verify(tmp_path)
+
+
+def test_what_comes_while_it_looks_is_no_damage(
+    store: Store, folder: Path, mine: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(place: Path) -> tuple[dict[str, Any], list[Path]]:
+        found = files_kept(place)
+        store.submit("camp", "warm-up", "student3", {"warm-up.ipynb": b"just now"})
+        return found
+
+    monkeypatch.setattr(verifying, "files_kept", slowly)
+    report = verify(folder)
+    assert (report.damages, report.submissions, report.unused) == ([], 3, 0)
 
 
 def test_it_finds_no_damage_while_students_submit(store: Store, folder: Path) -> None:
