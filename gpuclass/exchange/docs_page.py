@@ -32,13 +32,19 @@ def _groups(api: dict[str, Any]) -> Iterator[str]:
         for path, method, call in calls:
             if call["tags"][0] == tag:
                 yield f"<dt><b>{method.upper()}</b> <code>{escape(path)}</code></dt>"
-                yield f"<dd>{escape(call.get('description', ''))}{_fields(call)}</dd>"
+                yield f"<dd>{escape(call.get('description', ''))}{_fields(call)}{_answers(call)}</dd>"
         yield "</dl>"
 
 
 def _fields(call: dict[str, Any]) -> str:
     fields = {item["name"]: item.get("description", "") for item in call.get("parameters", []) if item["in"] == "query"}
     for content in call.get("requestBody", {}).get("content", {}).values():
-        fields |= {name: item["description"] for name, item in content["schema"]["properties"].items()}
+        fields |= {name: item.get("description", "") for name, item in content["schema"]["properties"].items()}
     items = "".join(f"<li><code>{escape(name)}</code> {escape(text)}</li>" for name, text in fields.items())
     return f"<ul>{items}</ul>" if items else ""
+
+
+def _answers(call: dict[str, Any]) -> str:
+    good = escape(call["responses"]["200"]["description"])
+    others = ", ".join(status for status in call["responses"] if status != "200")
+    return f"<p>200: {good} Else {others}.</p>"

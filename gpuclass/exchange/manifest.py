@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from gpuclass.exchange.errors import Refusal
 from gpuclass.exchange.wire import read_time
@@ -22,6 +22,13 @@ def _press(value: object) -> object:
     if moment.year < EARLIEST_YEAR:
         raise ValueError("a clock that is not set")
     return moment
+
+
+Press = Annotated[
+    datetime,
+    BeforeValidator(_press),
+    WithJsonSchema({"type": "string", "examples": ["2026-11-23 09:00:00.000000 UTC"]}),
+]
 
 
 class Entry(BaseModel):
@@ -41,7 +48,7 @@ class Manifest(BaseModel):
 
     files: list[Entry] = Field(min_length=1, description="in the order in which they come")
     version: int | None = Field(None, ge=1, lt=VERSION_LIMIT, description="of the assignment, which it answers")
-    queued: Annotated[datetime, BeforeValidator(_press)] | None = Field(
+    queued: Press | None = Field(
         None, description="when it was pressed, by the sender's clock, if it could not be sent at once"
     )
 

@@ -21,6 +21,7 @@ from gpuclass.exchange.edge import Edge
 from gpuclass.exchange.health import Health
 from gpuclass.exchange.identity import Identity
 from gpuclass.exchange.metrics import Meters
+from gpuclass.exchange.openapi import describe
 from gpuclass.exchange.pacing import Pacing
 from gpuclass.exchange.store import Store
 from gpuclass.exchange.streams import Streams
@@ -75,6 +76,7 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
     for router in (ngshare.router, v1.router, submitting.router, desk.router, _pages(app)):
         app.include_router(router, prefix=PREFIX)
     app.add_middleware(Edge, clock=own_store.clock)
+    describe(app, PREFIX)
     answer_errors(app, settings.class_.language, meters)
     return app
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from gpuclass.exchange.context import Exchange, Name, Participant, success
-from gpuclass.exchange.manifest import Manifest
 from gpuclass.exchange.streams import Receipt
 from gpuclass.exchange.wire import show_time
 
@@ -30,7 +29,10 @@ FORM: dict[str, Any] = {
                     "type": "object",
                     "required": ["manifest", "file"],
                     "properties": {
-                        "manifest": Manifest.model_json_schema() | {"description": "first: what will come, as JSON"},
+                        "manifest": {
+                            "allOf": [{"$ref": "#/components/schemas/Manifest"}],
+                            "description": "first: what will come, as JSON",
+                        },
                         "file": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
