@@ -74,6 +74,9 @@ EXCHANGE: dict[str, dict[str, list[str]]] = {
             "exchange/test_streams.py::test_one_that_was_queued_is_late_by_its_arrival_whatever_its_own_clock_says",
             f"{_STOCK}test_anybody_submits_for_anybody_with_any_time",
         ],
+        "headers before the deadline, and the work itself trickling in after it": [
+            "exchange/test_streams.py::test_what_the_work_is_must_be_said_soon_after_the_headers"
+        ],
         "a deadline or an extension of one's own making": [
             "exchange/test_desk.py::test_only_teachers_set_deadlines_and_only_for_what_there_is",
             f"{_THEFT}test_what_is_not_expressly_for_students_is_refused_to_them",
@@ -206,6 +209,11 @@ EXCHANGE: dict[str, dict[str, list[str]]] = {
         "the exchange killed at any moment": [
             "exchange/test_service.py::test_every_receipt_has_its_submission_after_kill_9",
             "exchange/test_store.py::test_every_receipt_has_its_submission_after_kill_9_and_leftovers_go",
+            "exchange/test_crashes.py::test_no_kill_loses_a_receipt_or_doubles_a_submission",
+        ],
+        "a power cut at any moment": [
+            "exchange/test_durability.py::test_everything_a_receipt_names_is_synced_before_the_receipt_is_sent",
+            "exchange/test_durability.py::test_no_receipt_is_lost_by_a_power_cut_at_any_moment",
         ],
         "the hub killed or away": [
             "classroom/test_restart.py::test_killing_the_hub_touches_no_kernel_and_no_other_process",
