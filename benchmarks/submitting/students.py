@@ -49,9 +49,22 @@ def submit(plan: dict[str, Any], student: dict[str, Any]) -> None:
         root=home, course_id=plan["course"], assignment_id=plan["assignment"], student_id="*", config=config
     )
     press = ExchangeFactory(config=config).Submit(coursedir=course, authenticator=Authenticator(), config=config)
+    said = Said()
+    press.log = logging.Logger("submit", logging.ERROR)
+    press.log.addHandler(said)
     press.start()
     if not press.timestamp:  # how ngshare's client says that the server refused
-        raise RuntimeError("no receipt")
+        raise RuntimeError(f"no receipt: {said.last}")
+
+
+class Said(logging.Handler):
+    """Remembers the last error that was logged, and what it was raised by."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember."""
+        self.last = record.getMessage() + (f" {record.exc_info[1]!r}" if record.exc_info else "")
 
 
 def student_process(plan: dict[str, Any], student: dict[str, Any], announced: int, results: int) -> None:
@@ -75,7 +88,6 @@ def student_process(plan: dict[str, Any], student: dict[str, Any], announced: in
 
 def main(plan: dict[str, Any]) -> list[dict[str, Any]]:
     """Let all of them press; their lines."""
-    logging.disable(logging.WARNING)  # not a word to a terminal, for any of them
     submit(plan, plan["first"])
     gc.collect()
     gc.freeze()
