@@ -45,6 +45,8 @@ def _fields(call: dict[str, Any]) -> str:
 
 
 def _answers(call: dict[str, Any]) -> str:
-    good = escape(call["responses"]["200"]["description"])
-    others = ", ".join(status for status in call["responses"] if status != "200")
-    return f"<p>200: {good} Else {others}.</p>"
+    """What it answers; a description may leave that out."""
+    answers = call.get("responses", {})
+    good = escape(answers.get("200", {}).get("description", ""))
+    others = ", ".join(escape(status) for status in answers if status != "200")
+    return f"<p>200: {good} Else {others}.</p>" if answers else ""
