@@ -63,11 +63,13 @@ def test_an_answer_to_nonsense_is_plain_text(camp: Camp) -> None:
 
 
 def test_the_docs_page_escapes_what_it_shows() -> None:
-    page = docs_page.render(
-        {
-            "info": {"title": SCRIPT, "version": SCRIPT, "description": SCRIPT},
-            "paths": {f"/{SCRIPT}": {"get": {"summary": SCRIPT, "description": SCRIPT, "tags": [SCRIPT]}}},
-        }
-    )
+    call = {
+        "summary": SCRIPT,
+        "description": SCRIPT,
+        "tags": [SCRIPT],
+        "responses": {"200": {"description": SCRIPT}, "400": {"description": SCRIPT}},
+    }
+    info = {"title": SCRIPT, "version": SCRIPT, "description": SCRIPT}
+    page = docs_page.render({"info": info, "paths": {f"/{SCRIPT}": {"get": call}}})
     assert SCRIPT not in page
     assert html.escape(SCRIPT) in page
