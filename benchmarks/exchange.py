@@ -337,7 +337,7 @@ def ours(folder: Path, logins: Sequence[str]) -> Iterator[Exchange]:
             with as_teacher(f"{url}/api") as teacher:
                 said(teacher.post(f"assignment/{COURSE}/{ASSIGNMENT}", data={"files": encoded(notebook())}))
                 yield Exchange(
-                    "gpuclass.exchange.client.ExchangeSubmit",
+                    "gpuclass.exchange.client.classes.ExchangeSubmit",
                     {},
                     {
                         "GPUCLASS_EXCHANGE_URL": url,

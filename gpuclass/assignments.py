@@ -17,8 +17,8 @@ from nbgrader.server_extensions.assignment_list import handlers as listing
 from nbgrader.server_extensions.validate_assignment import handlers as validation
 from tornado import web
 
+from gpuclass.exchange.client.outbox import waiting_line
 from gpuclass.exchange.messages import Language, say
-from gpuclass.exchange.outbox import waiting_line
 
 
 def plain(outcome: dict[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:

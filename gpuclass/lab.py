@@ -22,7 +22,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 from traitlets import default, import_item
 
-from gpuclass.exchange.background import Background
+from gpuclass.exchange.client.background import Background
 from gpuclass.noticeboard import NoticeBoard
 from gpuclass.singleuser import INSTRUCTOR
 

@@ -86,8 +86,8 @@ class NoticeBoard:
 
     def _exchange(self, language: str) -> list[dict[str, Any]]:
         """What became of submissions and assignments, and what is not sent yet: that stays until it is."""
-        from gpuclass.exchange.corner import Corner
-        from gpuclass.exchange.outbox import waiting_line
+        from gpuclass.exchange.client.corner import Corner
+        from gpuclass.exchange.client.outbox import waiting_line
 
         spoken: Literal["ko", "en"] = "en" if language == "en" else "ko"
         found = holding(Corner(self.home).notices(), language, self.now())

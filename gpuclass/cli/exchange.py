@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from gpuclass.exchange.status import Status
-    from gpuclass.exchange.store import Store
+    from gpuclass.exchange.operating.status import Status
+    from gpuclass.exchange.store.store import Store
     from gpuclass.settings import Settings
 
 NAMED = 10  # logins in one line
@@ -27,7 +27,7 @@ exchange_app = typer.Typer(
 @exchange_app.command("serve")
 def exchange_serve() -> None:
     """Run the exchange until it is told to stop; `gpuclass up` does this for you."""
-    from gpuclass.exchange.service import serve
+    from gpuclass.exchange.service.app import serve
     from gpuclass.settings import load
 
     serve(load())
@@ -43,7 +43,7 @@ def exchange_status(json: Annotated[bool, typer.Option("--json", help="One JSON 
     from datetime import UTC, datetime
     from json import dumps
 
-    from gpuclass.exchange.status import ask, gather
+    from gpuclass.exchange.operating.status import ask, gather
     from gpuclass.settings import load
 
     settings, now = load(), datetime.now(UTC)
@@ -112,8 +112,8 @@ def exchange_verify(
     from dataclasses import asdict
     from json import dumps
 
-    from gpuclass.exchange.hashing import go_gently
-    from gpuclass.exchange.verifying import files_kept, verify
+    from gpuclass.exchange.operating.verifying import files_kept, verify
+    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -151,9 +151,9 @@ def exchange_backup(
     The folder always holds a whole backup, also if this is cut short. `gpuclass exchange verify --folder` reads it, and
     docs/howto/exchange.md says how to restore it. Exit 1 when something kept was damaged.
     """
-    from gpuclass.exchange.backup import back_up
-    from gpuclass.exchange.hashing import go_gently
-    from gpuclass.exchange.verifying import files_kept
+    from gpuclass.exchange.operating.backup import back_up
+    from gpuclass.exchange.operating.verifying import files_kept
+    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -184,8 +184,8 @@ def exchange_export(
     """
     from datetime import UTC, datetime
 
-    from gpuclass.exchange.exporting import export
-    from gpuclass.exchange.hashing import go_gently
+    from gpuclass.exchange.operating.exporting import export
+    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -228,10 +228,10 @@ def exchange_import(
 
     from gpuclass.accounts import Accounts
     from gpuclass.errors import PlainError
-    from gpuclass.exchange.hashing import go_gently
-    from gpuclass.exchange.importing import size_of, take, without_keeping
-    from gpuclass.exchange.importsources import Root, find
+    from gpuclass.exchange.operating.importing import size_of, take, without_keeping
+    from gpuclass.exchange.operating.importsources import Root, find
     from gpuclass.exchange.records import DiskFull
+    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.processes import go_on_as_service_user
     from gpuclass.settings import load
 
@@ -303,8 +303,8 @@ def exchange_deadline(
 
     from gpuclass.accounts import Accounts
     from gpuclass.errors import UsageError
-    from gpuclass.exchange.deadlines import Deadlines
     from gpuclass.exchange.names import UnsafeName, identifier
+    from gpuclass.exchange.store.deadlines import Deadlines
     from gpuclass.exchange.when import moment
     from gpuclass.settings import load
 
@@ -347,7 +347,7 @@ def _due(due: datetime | None, settings: Settings, now: datetime) -> str:
 
 def _written(settings: Settings) -> Store:
     """The store, to be changed; as the user who owns it."""
-    from gpuclass.exchange.store import Store
+    from gpuclass.exchange.store.store import Store
     from gpuclass.processes import go_on_as_service_user
 
     go_on_as_service_user(settings)
@@ -356,7 +356,7 @@ def _written(settings: Settings) -> Store:
 
 def _existing(store: Store, course: str, assignment: str) -> None:
     from gpuclass.errors import UsageError
-    from gpuclass.exchange.store import NotFound
+    from gpuclass.exchange.store.store import NotFound
 
     try:
         known = store.assignments(course)

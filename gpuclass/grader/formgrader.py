@@ -23,8 +23,8 @@ from nbgrader.utils import to_numeric_tz
 from tornado import web
 from traitlets import default
 
-from gpuclass.exchange import due
-from gpuclass.exchange.connection import Connection, Refused, from_environment
+from gpuclass.exchange.client import due
+from gpuclass.exchange.client.connection import Connection, Refused, from_environment
 from gpuclass.exchange.records import Deadline
 from gpuclass.grader.gradebook import write_deadline
 from gpuclass.grader.words import Language, say

@@ -20,8 +20,8 @@ import requests
 from sqlalchemy.exc import OperationalError
 
 from gpuclass import images
-from gpuclass.exchange.deadlines import Deadlines
-from gpuclass.exchange.store import Job, Store
+from gpuclass.exchange.store.deadlines import Deadlines
+from gpuclass.exchange.store.store import Job, Store
 from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.sandbox import EngineError, Limits, connect, sweep

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from gpuclass.exchange.service import PREFIX
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.service.app import PREFIX
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import Camp
 from tests.exchange.streaming import new_key
 

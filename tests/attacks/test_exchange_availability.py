@@ -17,9 +17,9 @@ import httpx
 import pytest
 from nbgrader.exchange import ExchangeError
 
-from gpuclass.exchange.identity import REMEMBERED, Identity
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.service.identity import REMEMBERED, Identity
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import Store
 from tests.attacks.raw import kept
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
 from tests.exchange.streaming import send

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gpuclass.exchange import connections
+from gpuclass.exchange.service import connections
 from tests.attacks.raw import BOUNDARY, END, STUDENT, ask, connected, head, kept, part, status_of, upload
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import form, manifest, new_key, send

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from gpuclass.exchange import docs_page
+from gpuclass.exchange.service import docs_page
 from tests.attacks.raw import ask, head
 from tests.exchange.conftest import NOTEBOOK, Camp, tree
 from tests.exchange.streaming import send

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 from tests.attacks.raw import kept
 from tests.exchange.conftest import NOTEBOOK, Camp, tree, user
 from tests.exchange.streaming import new_key, send

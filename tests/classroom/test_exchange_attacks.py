@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 from gpuclass.rehearsal import Kernel
 from tests.classroom.conftest import OpenClass
 from tests.classroom.test_walls import PROBES

@@ -24,7 +24,7 @@ import uvicorn
 
 from gpuclass import roster
 from gpuclass.accounts import Accounts
-from gpuclass.exchange.service import server_config
+from gpuclass.exchange.service.app import server_config
 from gpuclass.settings import Settings, load
 
 NOTEBOOK = {"warm-up.ipynb": b'{"cells": []}'}
@@ -204,7 +204,9 @@ def running(
     hub = HubDouble(gateway)
     camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log", as_process, under)
     log = logging.FileHandler(camp.log)
-    log.addFilter(lambda record: record.name in ("uvicorn.error", "gpuclass.exchange.courses"))  # the service's alone
+    log.addFilter(
+        lambda record: record.name in ("uvicorn.error", "gpuclass.exchange.store.courses")
+    )  # the service's alone
     logging.getLogger().addHandler(log)
     try:
         camp.start()

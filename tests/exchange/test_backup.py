@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gpuclass.errors import PlainError, UsageError
-from gpuclass.exchange import backup
-from gpuclass.exchange.backup import back_up
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.store import Store
-from gpuclass.exchange.verifying import verify
+from gpuclass.exchange.operating import backup
+from gpuclass.exchange.operating.backup import back_up
+from gpuclass.exchange.operating.verifying import verify
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.store import Store
 from gpuclass.roster import Roster
 
 NOTEBOOK = {"warm-up.ipynb": b"{}"}

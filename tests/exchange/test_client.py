@@ -19,14 +19,15 @@ from nbgrader.server_extensions.assignment_list.handlers import AssignmentList
 from traitlets.config import Config
 
 from gpuclass.assignments import plain
-from gpuclass.exchange import client
-from gpuclass.exchange.outbox import Outbox
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.client import classes as client
+from gpuclass.exchange.client.outbox import Outbox
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
 
 pytestmark = pytest.mark.slow
 
+PLUGIN = "gpuclass.exchange.client.classes"
 CLASSES = {
     "exchange": "Exchange",
     "fetch_assignment": "ExchangeFetchAssignment",
@@ -74,7 +75,7 @@ class Desk:
         self.monkeypatch.chdir(self.folder)
         config = Config()
         for trait, name in CLASSES.items():
-            config.ExchangeFactory[trait] = f"gpuclass.exchange.client.{name}"
+            config.ExchangeFactory[trait] = f"{PLUGIN}.{name}"
         factory = ExchangeFactory(config=config)
         course = CourseDirectory(root=str(self.folder), course_id="camp", assignment_id=assignment, student_id="*")
         made = getattr(factory, what)(coursedir=course, authenticator=Authenticator(), config=config, **options)
@@ -397,7 +398,7 @@ def test_messages_are_korean_unless_the_class_is_english(student: Desk, monkeypa
 
 
 def test_the_nbgrader_command_submits_and_lists(student: Desk, camp: Camp, assignment: str, tmp_path: Path) -> None:
-    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    configuration = [f'c.ExchangeFactory.{t} = "{PLUGIN}.{name}"' for t, name in CLASSES.items()]
     (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
     write(student.folder / assignment, NOTEBOOK)
     environment = {"PATH": os.environ["PATH"], **student.environment}
@@ -446,7 +447,7 @@ def test_the_assignments_tab_shows_one_sentence_instead_of_a_traceback(
 ) -> None:
     manager = AssignmentList()
     manager.root_dir = str(student.folder)
-    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    configuration = [f'c.ExchangeFactory.{t} = "{PLUGIN}.{name}"' for t, name in CLASSES.items()]
     (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
     environment = {**student.environment, "GPUCLASS_LANGUAGE": language, "JUPYTER_CONFIG_DIR": str(student.folder)}
     for name, value in environment.items():
@@ -459,7 +460,9 @@ def test_the_assignments_tab_shows_one_sentence_instead_of_a_traceback(
 
 
 def test_the_client_needs_nothing_of_the_server() -> None:
-    check = "import sys, gpuclass.exchange.client; print(*{'fastapi', 'pydantic', 'uvicorn'} & set(sys.modules))"
+    check = (
+        "import sys, gpuclass.exchange.client.classes; print(*{'fastapi', 'pydantic', 'uvicorn'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
     assert set(client.__all__) == set(CLASSES.values())

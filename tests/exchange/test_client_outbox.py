@@ -17,12 +17,12 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from gpuclass.exchange import outbox as outbox_module
-from gpuclass.exchange.background import LONGEST_S, LOOK_S, Background
-from gpuclass.exchange.corner import NOTICES_KEPT, PLACE, Corner
-from gpuclass.exchange.folder import NotAFolder
-from gpuclass.exchange.outbox import FIRST_TRY_S, PRESSES, NoRoom, Outbox, Piece, Press, new_key, waiting_line
-from gpuclass.exchange.upload import Changed, Upload
+from gpuclass.exchange.client import outbox as outbox_module
+from gpuclass.exchange.client.background import LONGEST_S, LOOK_S, Background
+from gpuclass.exchange.client.corner import NOTICES_KEPT, PLACE, Corner
+from gpuclass.exchange.client.folder import NotAFolder
+from gpuclass.exchange.client.outbox import FIRST_TRY_S, PRESSES, NoRoom, Outbox, Piece, Press, new_key, waiting_line
+from gpuclass.exchange.client.upload import Changed, Upload
 
 PRESSED = "2026-11-24 09:00:00.000000 UTC"
 
@@ -76,7 +76,7 @@ def test_a_press_is_there_only_once_all_of_it_is_on_disk(tmp_path: Path) -> None
     """A killed process leaves a draft that nobody takes for a press, and the next press takes it away."""
     code = (
         "import os, sys; from pathlib import Path; from io import BytesIO\n"
-        "from gpuclass.exchange.outbox import Outbox, Press, Piece\n"
+        "from gpuclass.exchange.client.outbox import Outbox, Press, Piece\n"
         "def die(): os._exit(9)\n"
         "press = Press('k' * 8, 'camp', 'day', 'now', ())\n"
         "Outbox(Path(sys.argv[1])).keep(press, {'a': lambda: BytesIO(b'half'), 'b': die})\n"
@@ -161,7 +161,7 @@ def test_a_press_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> 
 
 def test_only_one_sends_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gpuclass.exchange.outbox import Outbox\n"
+        "import sys; from pathlib import Path; from gpuclass.exchange.client.outbox import Outbox\n"
         "with Outbox(Path(sys.argv[1])).sending(0) as mine: print(mine, flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen(

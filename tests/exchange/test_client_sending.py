@@ -19,17 +19,17 @@ from nbgrader.exchange import ExchangeError
 from nbgrader.server_extensions.assignment_list.handlers import AssignmentList
 
 from gpuclass.assignments import plain, with_notes
-from gpuclass.exchange import connection as connections
-from gpuclass.exchange.connection import Connection, NotReached, Refused
-from gpuclass.exchange.corner import Corner
-from gpuclass.exchange.outbox import Outbox, Piece, Press, new_key
-from gpuclass.exchange.plugin import files_in
-from gpuclass.exchange.sender import send_what_waits
-from gpuclass.exchange.upload import Upload
+from gpuclass.exchange.client import connection as connections
+from gpuclass.exchange.client.connection import Connection, NotReached, Refused
+from gpuclass.exchange.client.corner import Corner
+from gpuclass.exchange.client.outbox import Outbox, Piece, Press, new_key
+from gpuclass.exchange.client.plugin import files_in
+from gpuclass.exchange.client.sender import send_what_waits
+from gpuclass.exchange.client.upload import Upload
 from gpuclass.exchange.wire import show_time
 from gpuclass.noticeboard import NoticeBoard
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
-from tests.exchange.test_client import CLASSES, Desk, contents, write
+from tests.exchange.test_client import CLASSES, PLUGIN, Desk, contents, write
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ ANSWER = {"warm-up.ipynb": b'{"cells": ["my answer"]}'}
 def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Camp, Desk]]:
     """A student who has fetched an assignment from an exchange that is then killed; patience is short."""
     monkeypatch.setattr(connections, "BACKOFF_S", 0.01)
-    monkeypatch.setattr("gpuclass.exchange.submit.SUBMIT_PATIENCE_S", 0.2)
+    monkeypatch.setattr("gpuclass.exchange.client.submit.SUBMIT_PATIENCE_S", 0.2)
     (tmp_path / "camp").mkdir()
     with running(tmp_path / "camp", as_process=True) as camp:
         camp.by("teacher").post("api/assignment/camp/day", data={"files": tree(NOTEBOOK)})
@@ -177,10 +177,11 @@ def test_while_another_sender_is_at_work_a_press_waits_for_its_turn(away: tuple[
 
 def test_the_nbgrader_command_fails_and_says_that_it_is_kept(away: tuple[Camp, Desk]) -> None:
     camp, student = away
-    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    configuration = [f'c.ExchangeFactory.{t} = "{PLUGIN}.{name}"' for t, name in CLASSES.items()]
     (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
     patience = (
-        "import gpuclass.exchange.submit as s; s.SUBMIT_PATIENCE_S = 0.1; from nbgrader.apps import NbGraderApp; "
+        "import gpuclass.exchange.client.submit as s; s.SUBMIT_PATIENCE_S = 0.1; "
+        "from nbgrader.apps import NbGraderApp; "
     )
     done = subprocess.run(
         [sys.executable, "-c", f"{patience}NbGraderApp.launch_instance(['submit', 'day'])"],
@@ -206,8 +207,8 @@ def full_home(student: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr("gpuclass.exchange.outbox._copy", full)
-        patch.setattr("gpuclass.exchange.corner.write_synced", full)
+        patch.setattr("gpuclass.exchange.client.outbox._copy", full)
+        patch.setattr("gpuclass.exchange.client.corner.write_synced", full)
         yield
 
 
@@ -227,7 +228,7 @@ def test_a_full_home_still_submits_and_says_so_when_it_cannot(
 def test_the_list_shows_what_is_not_sent_yet(away: tuple[Camp, Desk], monkeypatch: pytest.MonkeyPatch) -> None:
     camp, student = away
     press(student)
-    configuration = [f'c.ExchangeFactory.{t} = "gpuclass.exchange.client.{name}"' for t, name in CLASSES.items()]
+    configuration = [f'c.ExchangeFactory.{t} = "{PLUGIN}.{name}"' for t, name in CLASSES.items()]
     (student.folder / "nbgrader_config.py").write_text("\n".join(configuration))
     for name, value in {**student.environment, "JUPYTER_CONFIG_DIR": str(student.folder)}.items():
         monkeypatch.setenv(name, value)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.exchange import folder
-from gpuclass.exchange.receipts import due_line, receipt_line
-from gpuclass.exchange.versions import Versions, told
+from gpuclass.exchange.client import folder
+from gpuclass.exchange.client.receipts import due_line, receipt_line
+from gpuclass.exchange.client.versions import Versions, told
 
 
 def notebook(text: str) -> bytes:

@@ -19,7 +19,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from benchmarks.submitting import ngshare
-from gpuclass.exchange.ngshare import router
+from gpuclass.exchange.service.ngshare import router
 from tests.exchange.conftest import free_port, running, user
 
 pytestmark = pytest.mark.slow

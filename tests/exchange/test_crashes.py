@@ -18,8 +18,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from gpuclass.exchange.schema import JobRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.schema import JobRow
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import new_key, send
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.deadlines import Deadline, Deadlines
-from gpuclass.exchange.store import NotFound, Store
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store.store import NotFound, Store
 from gpuclass.roster import Roster
 
 SIX = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 18:00 in Seoul

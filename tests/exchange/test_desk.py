@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import read_time
 from tests.exchange.conftest import NOTEBOOK, Camp, tree
 

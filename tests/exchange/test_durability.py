@@ -24,8 +24,8 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
 from gpuclass.exchange.records import NotFound
-from gpuclass.exchange.schema import JobRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.schema import JobRow
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import send
 from tests.exchange.volatile_disk import STRACE, SYNCS, Call, VolatileDisk, calls, sent

@@ -17,10 +17,10 @@ from typer.testing import CliRunner, Result
 
 from gpuclass import cli, roster
 from gpuclass.accounts import Accounts
-from gpuclass.exchange import hashing
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.deadlines import Deadline, Deadlines
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store import hashing
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store.store import Store
 from gpuclass.roster import Roster
 from gpuclass.settings import SERVICE_UID, Settings
 from tests.conftest import MakeSettings
@@ -151,7 +151,7 @@ def test_verify_names_what_is_damaged_and_fails(exchange: Command, class_: Setti
 
 
 def test_reading_everything_lets_the_class_go_first() -> None:
-    command = "import os; from gpuclass.exchange.hashing import go_gently; go_gently(); print(os.nice(0))"
+    command = "import os; from gpuclass.exchange.store.hashing import go_gently; go_gently(); print(os.nice(0))"
     command += "; import subprocess; subprocess.run(['ionice', '-p', str(os.getpid())])"
     assert subprocess.check_output([sys.executable, "-c", command], text=True) == "19\nidle\n"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gpuclass.errors import PlainError, UsageError
-from gpuclass.exchange import exporting
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.exporting import export
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store, Submission
+from gpuclass.exchange.operating import exporting
+from gpuclass.exchange.operating.exporting import export
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.roster import Roster
 from tests.exchange.stocknbgrader import Stock
 

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import new_key, send
 

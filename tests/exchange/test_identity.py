@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange.identity import FRESH_S, REMEMBERED, STALE_S, HubUnreachable, Identity, token_of
+from gpuclass.exchange.service.identity import FRESH_S, REMEMBERED, STALE_S, HubUnreachable, Identity, token_of
 from tests.exchange.conftest import SCOPE, user
 
 

@@ -19,15 +19,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gpuclass.errors import UsageError
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.deadlines import Deadlines
-from gpuclass.exchange.exportfile import NotAnExport
-from gpuclass.exchange.exporting import export
-from gpuclass.exchange.importing import Imported, take, without_keeping
-from gpuclass.exchange.importsources import LeftOut, Root, find, moment
-from gpuclass.exchange.schema import MemberRow
-from gpuclass.exchange.store import Store, Submission
-from gpuclass.exchange.verifying import verify
+from gpuclass.exchange.operating.exportfile import NotAnExport
+from gpuclass.exchange.operating.exporting import export
+from gpuclass.exchange.operating.importing import Imported, take, without_keeping
+from gpuclass.exchange.operating.importsources import LeftOut, Root, find, moment
+from gpuclass.exchange.operating.verifying import verify
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.deadlines import Deadlines
+from gpuclass.exchange.store.schema import MemberRow
+from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.roster import Roster
 from gpuclass.settings import ExchangeSection
 from tests.exchange.stocknbgrader import Stock, write

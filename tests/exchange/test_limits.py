@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuclass.exchange.limits import AtOnce, PerMinute, TooFast, TooMany
+from gpuclass.exchange.service.limits import AtOnce, PerMinute, TooFast, TooMany
 
 
 def test_one_too_many_in_a_minute_is_refused_with_the_wait() -> None:

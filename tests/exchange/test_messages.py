@@ -26,7 +26,7 @@ def test_a_text_is_in_both_languages_with_the_same_facts(key: str) -> None:
 
 
 def test_every_text_is_used() -> None:
-    places = [*Path(ROOT / "gpuclass/exchange").glob("*.py"), ROOT / "gpuclass/assignments.py"]
+    places = [*Path(ROOT / "gpuclass/exchange").rglob("*.py"), ROOT / "gpuclass/assignments.py"]
     code = "".join(path.read_text(encoding="utf-8") for path in places)
     unused = [key for key in messages._TEXTS if f'"{key}"' not in code.replace(f'"{key}": {{', "")]
     assert [key for key in unused if not key.startswith(("name.", "state."))] == []

@@ -16,9 +16,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from gpuclass.exchange.migrations import FOLDER, HEAD, NewerDatabase
-from gpuclass.exchange.schema import Base, connect
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.migrations import FOLDER, HEAD, NewerDatabase
+from gpuclass.exchange.store.schema import Base, connect
+from gpuclass.exchange.store.store import Store
 
 # The tables as the last gpuclass without steps made them, and one row of each.
 BEFORE_STEPS = """
@@ -80,7 +80,7 @@ KILLED_AT_A_STATEMENT = """
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 
 left = int(sys.argv[2])
 
@@ -96,7 +96,7 @@ Store(Path(sys.argv[1])).close()
 OPENED = """
 import sys
 from pathlib import Path
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 Store(Path(sys.argv[1])).close()
 print("alembic" in sys.modules)
 """

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.submitting import ngshare
 from gpuclass import ROOT
-from gpuclass.exchange.courses import Courses, Member
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.courses import Courses, Member
+from gpuclass.exchange.store.store import Store
 from gpuclass.roster import Roster
 from tests.exchange.conftest import running, user
 

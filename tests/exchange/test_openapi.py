@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from gpuclass.exchange.openapi import ANSWERS, OPEN, TEXT
-from gpuclass.exchange.service import PREFIX
+from gpuclass.exchange.service.app import PREFIX
+from gpuclass.exchange.service.openapi import ANSWERS, OPEN, TEXT
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import send
 

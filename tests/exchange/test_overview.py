@@ -13,10 +13,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event
 
-from gpuclass.exchange.deadlines import Deadlines
-from gpuclass.exchange.identity import Identity
-from gpuclass.exchange.service import PREFIX, create_app
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.service.app import PREFIX, create_app
+from gpuclass.exchange.service.identity import Identity
+from gpuclass.exchange.store.deadlines import Deadlines
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import show_time
 from tests.exchange.conftest import NOTEBOOK, HubDouble, prepare, user
 

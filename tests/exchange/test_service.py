@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange.edge import DRAIN_LIMIT
-from gpuclass.exchange.identity import Identity
-from gpuclass.exchange.service import PREFIX, create_app
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.service.app import PREFIX, create_app
+from gpuclass.exchange.service.edge import DRAIN_LIMIT
+from gpuclass.exchange.service.identity import Identity
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, SCOPE, Camp, HubDouble, import_roster, prepare, running, tree, user
 
 pytestmark = pytest.mark.slow

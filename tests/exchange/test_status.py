@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuclass import cli
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.deadlines import Deadlines
-from gpuclass.exchange.looking import CannotLook
-from gpuclass.exchange.status import Health, Status, ask, gather
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.operating.looking import CannotLook
+from gpuclass.exchange.operating.status import Health, Status, ask, gather
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.deadlines import Deadlines
+from gpuclass.exchange.store.store import Store
 from gpuclass.roster import Roster
 from tests.exchange.conftest import HubDouble, running
 

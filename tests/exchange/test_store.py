@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from gpuclass.exchange.names import UnsafeName
-from gpuclass.exchange.queue import ATTEMPTS_LIMIT
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import AlreadyThere, DiskFull, KeyReused, NotFound, QuotaExceeded, Store
+from gpuclass.exchange.store.queue import ATTEMPTS_LIMIT
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import AlreadyThere, DiskFull, KeyReused, NotFound, QuotaExceeded, Store
 
 NINE = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
 FILES = {"warm-up.ipynb": b'{"cells": []}', "data/points.csv": b"x,y\n"}
@@ -359,7 +359,7 @@ def test_processes_that_submit_and_claim_at_once_lose_and_double_nothing(store: 
 KILLED_WHILE_SUBMITTING = """
 import os, sys
 from pathlib import Path
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 store = Store(Path(sys.argv[1]))
 number = 0
 while True:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuclass.exchange.names import UnsafeName, file_paths
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import QuotaExceeded, Store
-from gpuclass.exchange.trees import BLOCK
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import QuotaExceeded, Store
+from gpuclass.exchange.store.trees import BLOCK
 
 contents = st.lists(st.binary(max_size=20_000), max_size=4)  # the pieces in which one file comes
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40)

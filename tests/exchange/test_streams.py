@@ -18,12 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
-from gpuclass.exchange import body, streams
-from gpuclass.exchange.deadlines import Deadlines
-from gpuclass.exchange.identity import Identity
-from gpuclass.exchange.service import PREFIX, create_app
-from gpuclass.exchange.store import Store
-from gpuclass.exchange.streams import PIECE
+from gpuclass.exchange.service import body, streams
+from gpuclass.exchange.service.app import PREFIX, create_app
+from gpuclass.exchange.service.identity import Identity
+from gpuclass.exchange.service.streams import PIECE
+from gpuclass.exchange.store.deadlines import Deadlines
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import show_time
 from tests.exchange.conftest import NOTEBOOK, Camp, HubDouble, prepare, running, tree, user
 from tests.exchange.streaming import form, form_of, manifest, new_key, send

@@ -16,8 +16,8 @@ from nbgrader.api import Gradebook
 from nbgrader.exchange import ExchangeError
 
 from gpuclass.curriculum.building import EXERCISES, exercise_files, session_names
-from gpuclass.exchange.deadlines import Deadline, Deadlines
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK
 from gpuclass.grader.course import Course
 from tests.exchange.conftest import NOTEBOOK, Camp, running
@@ -285,7 +285,7 @@ def test_one_command_in_the_container_shows_and_sets_deadlines_and_extensions(
 ) -> None:
     def due(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "gpuclass.exchange.due", *arguments],
+            [sys.executable, "-m", "gpuclass.exchange.client.due", *arguments],
             env={"PATH": os.environ["PATH"], **teacher.environment},
             capture_output=True,
             text=True,

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from gpuclass.exchange import verifying
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.looking import CannotLook
-from gpuclass.exchange.store import Store, Submission
-from gpuclass.exchange.verifying import Damage, files_kept, verify
+from gpuclass.exchange.operating import verifying
+from gpuclass.exchange.operating.looking import CannotLook
+from gpuclass.exchange.operating.verifying import Damage, files_kept, verify
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.roster import Roster
 
 FILES = {"warm-up.ipynb": b'{"cells": []}', "data/points.csv": b"x,y\n"}

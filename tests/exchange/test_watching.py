@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
-from gpuclass.exchange.health import FRESH_S, Health
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.service.health import FRESH_S, Health
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import new_key, send
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.store import Store
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree
 from tests.exchange.streaming import form_of, new_key
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nbgrader.server_extensions.formgrader import apihandlers, base, handlers
 
-from gpuclass.exchange.connection import Refused
+from gpuclass.exchange.client.connection import Refused
 from gpuclass.exchange.records import Deadline
 from gpuclass.grader import formgrader
 from gpuclass.grader.formgrader import PATIENCE_SECONDS, due_of, request_grading, save_due

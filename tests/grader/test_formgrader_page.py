@@ -12,8 +12,8 @@ import pytest
 from nbgrader.api import Gradebook
 from playwright.sync_api import Page, expect, sync_playwright
 
-from gpuclass.exchange.deadlines import Deadline, Deadlines
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store.store import Store
 from tests.classroom.test_browser import CHROMIUM, QUIET
 from tests.exchange.conftest import Camp, running, user
 from tests.grader.courses import source_version, write

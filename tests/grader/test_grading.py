@@ -17,8 +17,8 @@ from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
-from gpuclass.exchange.courses import Courses
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.courses import Courses
+from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import read_time
 from gpuclass.grader.course import CONFIGURATION, Course, CourseError
 from gpuclass.grader.formgrader import ServiceAPI
@@ -277,7 +277,8 @@ def test_a_submissions_time_is_the_same_to_the_microsecond_on_the_exchange_in_th
     monkeypatch.chdir(course)
     where = {"root": str(course), "course_id": "camp", "db_url": f"sqlite:///{course}/gradebook.db"}
     api = ServiceAPI(
-        CourseDirectory(**where), config=Config({"ExchangeFactory": {"list": "gpuclass.exchange.client.ExchangeList"}})
+        CourseDirectory(**where),
+        config=Config({"ExchangeFactory": {"list": "gpuclass.exchange.client.classes.ExchangeList"}}),
     )
     shown = api.get_submission("ps1", "kim")
     assert datetime.fromisoformat(shown["timestamp"]) == received.replace(tzinfo=None)

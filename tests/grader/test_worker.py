@@ -11,9 +11,9 @@ from typing import Never
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from gpuclass.exchange.deadlines import Deadline, Deadlines
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store, Submission
+from gpuclass.exchange.store.deadlines import Deadline, Deadlines
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.grader.child import ChildDied
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.worker import DISK_WAIT, Worker

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from gpuclass.exchange.schema import CourseRow
-from gpuclass.exchange.store import Store
+from gpuclass.exchange.store.schema import CourseRow
+from gpuclass.exchange.store.store import Store
 from gpuclass.grader.sandbox import LABEL, connect
 from gpuclass.grader.worker import owner
 from gpuclass.settings import Settings

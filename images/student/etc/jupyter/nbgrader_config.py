@@ -5,7 +5,7 @@ from pathlib import Path
 
 c = get_config()  # noqa: F821 - given by nbgrader
 
-exchange = "gpuclass.exchange.client"
+exchange = "gpuclass.exchange.client.classes"
 c.ExchangeFactory.exchange = f"{exchange}.Exchange"
 c.ExchangeFactory.fetch_assignment = f"{exchange}.ExchangeFetchAssignment"
 c.ExchangeFactory.fetch_feedback = f"{exchange}.ExchangeFetchFeedback"

@@ -1,0 +1,158 @@
+"""What the exchange's clients read most, each in a handful of SQL statements however much there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy.orm import aliased
+
+from gpuclass.exchange.records import File, State
+from gpuclass.exchange.store.schema import (
+    AssignmentRow,
+    CourseRow,
+    FeedbackRow,
+    JobRow,
+    ReleaseRow,
+    SubmissionRow,
+    TreeRow,
+)
+from gpuclass.exchange.store.store import Store
+
+
+@dataclass(frozen=True)
+class Released:
+    """An assignment's newest version."""
+
+    assignment: str
+    version: int
+    released: datetime
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class Own:
+    """A submission as its sender sees it. Score and feedback are those that are released; before, there are none."""
+
+    id: int
+    assignment: str
+    received: datetime
+    version: int
+    queued: datetime | None
+    size: int
+    files: tuple[File, ...]
+    state: State | None
+    score: float | None
+    max_score: float | None
+    feedback: tuple[File, ...]
+
+
+def has_assignment(store: Store, course: str, assignment: str) -> bool:
+    """Whether something can be handed in there."""
+    with store.reading() as session:
+        return session.scalar(_ONE_VISIBLE, {"course": course, "assignment": assignment}) is not None
+
+
+def releases(store: Store, course: str) -> list[Released]:
+    """The newest version of each of a course's assignments, sorted by name."""
+    with store.reading() as session:
+        return [
+            Released(row.name, row.version, row.released, _files(row.files))
+            for row in session.execute(_RELEASES, {"course": course})
+        ]
+
+
+def own_submissions(store: Store, course: str, student: str) -> list[Own]:
+    """All of one student's submissions in a course, in the order they came."""
+    with store.reading() as session:
+        return [
+            Own(
+                row.id,
+                row.assignment,
+                row.received,
+                row.version,
+                row.queued,
+                row.size,
+                _files(row.sent),
+                cast("State | None", row.state),
+                row.score,
+                row.max_score,
+                _files(row.given or ()),
+            )
+            for row in session.execute(_OWN, {"course": course, "student": student})
+        ]
+
+
+def _visible() -> Select[Any]:
+    """The names of a course's assignments that are not hidden."""
+    return (
+        select(AssignmentRow.name)
+        .join(CourseRow, CourseRow.name == AssignmentRow.course)
+        .where(AssignmentRow.course == bindparam("course"), AssignmentRow.hidden.is_(None), CourseRow.hidden.is_(None))
+    )
+
+
+def _releases() -> Select[Any]:
+    each = aliased(ReleaseRow)
+    newest = (
+        select(func.max(each.version))
+        .where(each.course == AssignmentRow.course, each.assignment == AssignmentRow.name)
+        .scalar_subquery()
+    )
+    return (
+        _visible()
+        .join(
+            ReleaseRow,
+            and_(
+                ReleaseRow.course == AssignmentRow.course,
+                ReleaseRow.assignment == AssignmentRow.name,
+                ReleaseRow.version == newest,
+            ),
+        )
+        .join(TreeRow, TreeRow.sha256 == ReleaseRow.tree)
+        .add_columns(ReleaseRow.version, ReleaseRow.released, TreeRow.files)
+        .order_by(AssignmentRow.name)
+    )
+
+
+def _own() -> Select[Any]:
+    job, note = aliased(JobRow), aliased(FeedbackRow)
+    newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
+    newest_note = select(func.max(note.id)).where(note.submission == SubmissionRow.id).scalar_subquery()
+    sent, given = aliased(TreeRow), aliased(TreeRow)
+    return (
+        select(
+            SubmissionRow.id,
+            SubmissionRow.assignment,
+            SubmissionRow.received,
+            ReleaseRow.version,
+            SubmissionRow.queued,
+            SubmissionRow.size,
+            sent.files.label("sent"),
+            JobRow.state,
+            FeedbackRow.score,
+            FeedbackRow.max_score,
+            given.files.label("given"),
+        )
+        .select_from(SubmissionRow)
+        .join(ReleaseRow, ReleaseRow.id == SubmissionRow.release)
+        .join(sent, sent.sha256 == SubmissionRow.tree)
+        .outerjoin(JobRow, JobRow.id == newest_job)
+        .outerjoin(FeedbackRow, and_(FeedbackRow.id == newest_note, FeedbackRow.released))
+        .outerjoin(given, given.sha256 == FeedbackRow.tree)
+        .where(SubmissionRow.course == bindparam("course"), SubmissionRow.student == bindparam("student"))
+        .order_by(SubmissionRow.id)
+    )
+
+
+def _files(entries: Sequence[Any]) -> tuple[File, ...]:
+    return tuple(File(*entry) for entry in entries)
+
+
+# Made once: putting a statement together takes SQLAlchemy longer than SQLite to run it.
+_ONE_VISIBLE = _visible().where(AssignmentRow.name == bindparam("assignment"))
+_RELEASES = _releases()
+_OWN = _own()
