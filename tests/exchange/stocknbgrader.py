@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Stock:
         self.teaching = self.home / "course"
         self.teaching.mkdir(exist_ok=True)
         self.cache = self.home / "cache"
+        bin_folder = str(Path(sys.executable).parent)
+        self.monkeypatch.setenv("PATH", bin_folder, prepend=":")  # the gradebook starts alembic from there
 
     def run(self, command: type[Any], assignment: str = "", student: str = "*", **options: Any) -> Any:
         """Start one of nbgrader's commands, in the student's home; what it returns."""

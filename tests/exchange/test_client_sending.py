@@ -149,6 +149,8 @@ def test_a_definite_no_is_told_and_not_tried_again(away: tuple[Camp, Desk], tmp_
     [notice] = NoticeBoard(environ={"GPUCLASS_LANGUAGE": "en"}, notices=tmp_path, home=student.home).read()["notices"]
     assert notice["level"] == "error"
     assert "What you submitted earlier to day was not taken." in notice["text"]
+    [kept] = (student.home / ".local/share/gpuclass/refused").iterdir()  # as it was pressed: it may be edited by now
+    assert (kept / "0").read_bytes() == ANSWER["warm-up.ipynb"]
 
 
 def test_a_login_that_has_ended_loses_nothing(away: tuple[Camp, Desk]) -> None:

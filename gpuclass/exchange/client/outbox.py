@@ -25,6 +25,8 @@ from gpuclass.exchange.client.folder import NotAFolder, open_plain, opened
 from gpuclass.exchange.messages import Language, say
 
 FOLDER = "outbox"
+REFUSED = "refused"  # beside it: what waited, and was not taken when it could be sent; nobody was there to see it
+REFUSED_KEPT = 5
 RECEIPTS = "receipts.json"
 PRESSES = 20  # kept at a time; who presses more often than that while nothing can be sent changes nothing any more
 BYTES = 512 * 2**20  # of all that is kept: the class's homes share a disk
@@ -193,6 +195,16 @@ class Outbox:
         with suppress(OSError, NotAFolder), opened(self.corner.home, self._parts) as outbox:
             os.rename(press.folder, f".gone-{secrets.token_hex(4)}", src_dir_fd=outbox, dst_dir_fd=outbox)
             self._sweep(outbox, ".gone-")
+
+    def set_aside(self, press: Press) -> None:
+        """Try no more to send it, and keep it: its person has worked on since, and may want back what they pressed."""
+        with suppress(OSError, NotAFolder), opened(self.corner.home, [*PLACE, REFUSED]) as refused:
+            name = f"{time.time():010.0f}-{secrets.token_hex(4)}"
+            with opened(self.corner.home, self._parts) as outbox:
+                os.rename(press.folder, name, src_dir_fd=outbox, dst_dir_fd=refused)
+            for old in sorted(os.listdir(refused))[:-REFUSED_KEPT]:  # noqa: PTH208  # Path knows no folder handles
+                shutil.rmtree(old, ignore_errors=True, dir_fd=refused)
+        self.remove(press)  # of a home without room for it
 
     def _sweep(self, outbox: int, prefix: str = ".") -> None:
         """Take away what a killed process left; not what somebody is writing now, for they hold ``keeping``."""

@@ -56,7 +56,9 @@ class Sender:
         self.zone = zone
 
     def send(self, press: Press, *, queued: bool) -> Sent:
-        """Send one kept press, and keep it no longer if that is decided.
+        """Send one kept press, and let it go if that is decided.
+
+        What had waited and is refused is set aside, not removed: the work folder may have changed since.
 
         Raises:
             Refused: it could not be sent, and stays.
@@ -73,7 +75,10 @@ class Sender:
         else:
             sent = Sent(press, receipt)
             self.outbox.remember(press, receipt)
-        self.outbox.remove(press)
+        if queued and sent.receipt is None:
+            self.outbox.set_aside(press)
+        else:
+            self.outbox.remove(press)
         return sent
 
     def _opener(self, press: Press, index: int) -> Opener:
