@@ -139,7 +139,8 @@ def job_count(store: Store, submission: int) -> int:
 def test_everything_a_receipt_names_is_synced_before_the_receipt_is_sent(traced: Traced) -> None:
     objects, log = traced.folder / "objects", str(traced.folder / "exchange.db-wal")
     synced = [call for call in traced.trace if call.name in SYNCS]
-    named = {Path(call.names()[1]).name: call for call in traced.trace if call.name.startswith("rename")}
+    renames = [call for call in traced.trace if call.name.startswith("rename")]
+    named = {Path(call.names()[1]).name: call for call in reversed(renames)}  # who came at once renames again
     for receipt in traced.receipts:
         in_place = 0
         for sha256 in receipt.hashes():

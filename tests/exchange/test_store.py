@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -90,12 +90,15 @@ def test_the_same_content_is_kept_once(store: Store, tmp_path: Path) -> None:
     assert len(store.submissions("camp", "warm-up")) == 3
 
 
-def test_a_file_cut_short_by_a_broken_disk_is_replaced_when_it_is_sent_again(store: Store) -> None:
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: bytes([content[0] ^ 1]) + content[1:]])
+def test_a_file_that_a_disk_has_damaged_is_replaced_when_it_is_sent_again(
+    store: Store, damage: Callable[[bytes], bytes]
+) -> None:
     submission = store.submit("camp", "warm-up", "student1", FILES)
     file = store.files(submission)[0]
     path = store.blobs.path(file.sha256)
     path.chmod(0o600)
-    path.write_bytes(b"")
+    path.write_bytes(damage(FILES[file.path]))
     store.submit("camp", "warm-up", "student1", FILES)
     assert store.read(file) == FILES[file.path]
 

@@ -28,7 +28,7 @@ Kind = Literal["missing", "changed", "unreadable", "permissions", "list", "row",
 HOWTO = "docs/howto/exchange.md"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_UNUSED = "Nobody refers to it: move it away. The same file, sent by somebody, would be taken for it."
+_UNUSED = "Nobody refers to it: move it away."
 _RESTORE = (
     "Move it away and put the file of the same name from a backup in its place; any file whose SHA-256 is its name is "
     "the right one. Sent again by the student (or released again), the same file heals it, too."

@@ -100,6 +100,14 @@ class Blobs:
         except FileNotFoundError:
             return False
 
+    def intact(self, blob: Blob) -> bool:
+        """Whether this content is here, read and found to be it: a disk may have changed a bit since."""
+        try:
+            with self.path(blob.sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == blob.sha256
+        except OSError:
+            return False
+
     def path(self, sha256: str) -> Path:
         """Where the file with this hash lies."""
         return self._objects / sha256[:2] / sha256
@@ -163,7 +171,7 @@ class Draft:
             blob = Blob(sha256, md5, self.size)
             self._file.flush()
             os.fchmod(self._file.fileno(), READ_ONLY)
-            if not self._blobs.has(blob):
+            if not self._blobs.intact(blob):
                 os.fsync(self._file.fileno())
                 self._synced = True
             self._file.close()
@@ -172,10 +180,11 @@ class Draft:
 
     def place(self, path: Path) -> None:
         """Give the finished file its name; the name is on disk once its folder was synced."""
-        if not self._blobs.has(self.finish()):
-            if not self._synced:
-                raise OSError(errno.EIO, f"{path} was there a moment ago")
-            self._path.replace(path)
+        blob = self.finish()
+        if self._synced:
+            self._path.replace(path)  # of two who bring the same at once the second replaces like by like
+        elif not self._blobs.has(blob):
+            raise OSError(errno.EIO, f"{path} was there a moment ago")
 
     def drop(self) -> None:
         """Remove what is left of it; nothing if it was kept, or dropped before."""

@@ -84,7 +84,7 @@ class Store(Queue):
     """
 
     def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now, *, reserve: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # the database in it is everybody's marks
         super().__init__(folder / "exchange.db", clock)
         self.blobs = Blobs(folder, reserve)
 
