@@ -293,6 +293,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "지금은 제출 서버가 답하지 않아요.",
         "en": "The exchange does not answer just now.",
     },
+    "outbox.unreadable": {
+        "ko": "보낼 파일을 지금은 읽을 수 없어요.",
+        "en": "A file to be sent cannot be read just now.",
+    },
     "outbox.turn": {
         "ko": "앞서 누른 제출을 아직 보내고 있어요.",
         "en": "What you submitted before is still being sent.",

@@ -22,7 +22,7 @@ from gpuclass.exchange.client.background import LONGEST_S, LOOK_S, Background
 from gpuclass.exchange.client.corner import NOTICES_KEPT, PLACE, Corner
 from gpuclass.exchange.client.folder import NotAFolder
 from gpuclass.exchange.client.outbox import FIRST_TRY_S, PRESSES, NoRoom, Outbox, Piece, Press, new_key, waiting_line
-from gpuclass.exchange.client.upload import Changed, Upload
+from gpuclass.exchange.client.upload import Changed, Unreadable, Upload
 
 PRESSED = "2026-11-24 09:00:00.000000 UTC"
 
@@ -269,6 +269,17 @@ def test_the_upload_announces_exactly_as_many_bytes_as_it_has(tmp_path: Path) ->
     assert sum(map(len, pieces)) == len(body)
     assert max(map(len, pieces)) <= outbox_module.CHUNK
     assert b"2026-11-24 09:00" in pieces[0]
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_this_time_is_not_taken_for_changed(code: int) -> None:
+    def fail() -> BinaryIO:
+        raise OSError(code, os.strerror(code))
+
+    piece = Piece("a", 20, "0" * 64)
+    with pytest.raises(Unreadable) as refusal:
+        list(Upload(Press(new_key(), "camp", "day", PRESSED, (piece,)), [fail], queued=False))
+    assert refusal.value.passes
 
 
 @pytest.mark.parametrize("content", [b"shorter", b"it is longer than it was when pressed"])

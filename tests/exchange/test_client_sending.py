@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socketserver
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from nbgrader.exchange import ExchangeError
@@ -151,6 +152,23 @@ def test_a_definite_no_is_told_and_not_tried_again(away: tuple[Camp, Desk], tmp_
     assert "What you submitted earlier to day was not taken." in notice["text"]
     [kept] = (student.home / ".local/share/gpuclass/refused").iterdir()  # as it was pressed: it may be edited by now
     assert (kept / "0").read_bytes() == ANSWER["warm-up.ipynb"]
+
+
+def test_a_disk_that_fails_while_a_press_is_sent_loses_nothing(
+    away: tuple[Camp, Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camp, student = away
+    camp.start()
+
+    def fail(*_: object) -> BinaryIO:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "open", fail)
+        assert "Not yet submitted. A file to be sent cannot be read just now. It is kept" in press(student)
+        assert send_what_waits(student.home, student.environment) is True
+    assert send_what_waits(student.home, student.environment) is False
+    assert len(sent(camp)) == 1
 
 
 def test_a_login_that_has_ended_loses_nothing(away: tuple[Camp, Desk]) -> None:

@@ -20,7 +20,7 @@ from gpuclass.exchange.client.outbox import NoRoom, Opener, Outbox, Piece, Press
 from gpuclass.exchange.client.plugin import Exchange, notebooks_of
 from gpuclass.exchange.client.receipts import receipt_line
 from gpuclass.exchange.client.sender import Sender, send
-from gpuclass.exchange.client.upload import Changed
+from gpuclass.exchange.client.upload import Changed, Unreadable
 from gpuclass.exchange.messages import LANGUAGES, say
 from gpuclass.exchange.wire import show_time
 
@@ -151,6 +151,8 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
         self.fail(self.say("outbox.waits", reason=reason, count=count))
 
     def _why(self, refusal: Refused) -> str:
+        if isinstance(refusal, Unreadable):
+            return self.say("outbox.unreadable")
         if refusal.status in (302, 507):
             return str(refusal)
         return self.say("outbox.busy" if refusal.status == 429 else "outbox.unreachable")

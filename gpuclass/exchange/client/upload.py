@@ -6,16 +6,25 @@ so the service can refuse it before any of it is read.
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
+from gpuclass.exchange.client.connection import Refused
 from gpuclass.exchange.client.outbox import CHUNK, Piece, Press
 
 
 class Changed(Exception):  # noqa: N818  # what it is
     """A file is not what it was when it was pressed; nothing of the press can be sent."""
+
+
+class Unreadable(Refused):
+    """A file could not be read this time, which says nothing about what is in it; it passes."""
+
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})  # gone, or a link or socket in its place
 
 
 class Upload:
@@ -50,6 +59,7 @@ class Upload:
 
         Raises:
             Changed: a file is gone, or longer or shorter than it was.
+            Unreadable: the disk or the system failed at it.
         """
         yield self._first
         for piece, open_file in self._files:
@@ -73,6 +83,8 @@ def _content(piece: Piece, open_file: Callable[[], BinaryIO]) -> Iterator[bytes]
                     break
                 yield content
     except OSError as error:
-        raise Changed(piece.path) from error
+        if isinstance(error, FileNotFoundError) or error.errno in _GONE:
+            raise Changed(piece.path) from error
+        raise Unreadable(piece.path) from error
     if left:
         raise Changed(piece.path)
