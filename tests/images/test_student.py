@@ -131,5 +131,5 @@ def test_nbgrader_speaks_to_the_exchange_of_the_class(role: str, root: str, buil
         environment={"GPUCLASS_COURSE": "camp", "GPUCLASS_TIMEZONE": "Asia/Seoul", "GPUCLASS_ROLE": role},
     )
     answer = json.loads(said.splitlines()[-1])
-    assert {module.rpartition(".")[0] for module in answer.pop("modules")} == {"gpuclass.exchange"}
+    assert {module.rpartition(".")[0] for module in answer.pop("modules")} == {"gpuclass.exchange.client"}
     assert answer == {"course": "camp", "root": root, "timezone": "Asia/Seoul"}
