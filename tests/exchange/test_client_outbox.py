@@ -157,6 +157,44 @@ def test_a_press_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> 
     good = keep(outbox, {"a": b"y"})
     (outbox.place / broken.folder / "press.json").write_bytes(content)
     assert outbox.pending() == [good]
+    outbox.set_unreadable_aside()
+    [aside] = (outbox.corner.place / "refused").iterdir()  # what was pressed is still there
+    assert (aside / "0").read_bytes() == b"x"
+    assert [path.name for path in outbox.place.iterdir() if path.name.isdecimal()] == [good.folder]
+    [notice] = outbox.corner.notices()
+    assert "Submit again" in notice["en"]
+
+
+def test_a_press_finds_its_place_behind_one_that_cannot_be_read(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    broken = keep(outbox, {"a": b"x"})
+    (outbox.place / broken.folder / "press.json").unlink()
+    refused = outbox.corner.place / "refused"
+    refused.write_bytes(b"in the way: nothing can be set aside")
+    good = keep(outbox, {"a": b"y"})
+    assert (broken.folder, good.folder) == ("000001", "000002")
+    refused.unlink()
+    after = keep(outbox, {"a": b"z"})
+    assert outbox.pending() == [good, after]
+    assert len(list(refused.iterdir())) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_a_press_that_cannot_be_read_this_time_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    outbox = Outbox(tmp_path)
+    kept = keep(outbox, {"a": b"x"})
+
+    def fail(*_: object) -> BinaryIO:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox_module, "open_plain", fail)
+        patch.setattr("gpuclass.exchange.client.corner.open_plain", fail)
+        outbox.set_unreadable_aside()
+    assert outbox.pending() == [kept]
+    assert outbox.corner.notices() == []
 
 
 def test_only_one_sends_at_a_time(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ read; where something lies already, nothing is written through it.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -161,6 +162,11 @@ def open_plain(folder: Path, path: str) -> BufferedReader:
         return _plain(name, handle)
     finally:
         os.close(handle)
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether there is no such plain file: nothing, a link, a socket; not if the disk or the system failed at it."""
+    return isinstance(error, FileNotFoundError) or error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 def _leave_out_twins(found: Contents[T]) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gpuclass.exchange.client.corner import FILE_LIMIT, PLACE, Corner, write_synced
-from gpuclass.exchange.client.folder import NotAFolder, open_plain, opened
-from gpuclass.exchange.messages import Language, say
+from gpuclass.exchange.client.folder import NotAFolder, is_gone, open_plain, opened
+from gpuclass.exchange.messages import LANGUAGES, Language, say
 
 FOLDER = "outbox"
 REFUSED = "refused"  # beside it: what waited, and was not taken when it could be sent; nobody was there to see it
@@ -145,6 +145,7 @@ class Outbox:
         """
         with self._locked("keeping", 60.0), opened(self.corner.home, self._parts) as outbox:
             self._sweep(outbox)
+            self._set_unreadable_aside()
             kept = self.pending()
             room = BYTES - sum(piece.size for other in kept for piece in other.files)
             if len(kept) >= PRESSES:
@@ -153,7 +154,7 @@ class Outbox:
             os.mkdir(draft, 0o700, dir_fd=outbox)
             try:
                 copied = self._fill(press, draft, contents, room)
-                number = max((int(other.folder) for other in kept), default=0) + 1
+                number = max((int(name) for name in self._names()), default=0) + 1
                 name = f"{number:06d}"
                 os.rename(draft, name, src_dir_fd=outbox, dst_dir_fd=outbox)
                 os.fsync(outbox)
@@ -198,13 +199,40 @@ class Outbox:
 
     def set_aside(self, press: Press) -> None:
         """Try no more to send it, and keep it: its person has worked on since, and may want back what they pressed."""
+        self._move_aside(press.folder)
+        self.remove(press)  # of a home without room for it
+
+    def _move_aside(self, folder: str) -> bool:
+        moved = False
         with suppress(OSError, NotAFolder), opened(self.corner.home, [*PLACE, REFUSED]) as refused:
             name = f"{time.time():010.0f}-{secrets.token_hex(4)}"
             with opened(self.corner.home, self._parts) as outbox:
-                os.rename(press.folder, name, src_dir_fd=outbox, dst_dir_fd=refused)
+                os.rename(folder, name, src_dir_fd=outbox, dst_dir_fd=refused)
+            moved = True
             for old in sorted(os.listdir(refused))[:-REFUSED_KEPT]:  # noqa: PTH208  # Path knows no folder handles
                 shutil.rmtree(old, ignore_errors=True, dir_fd=refused)
-        self.remove(press)  # of a home without room for it
+        return moved
+
+    def set_unreadable_aside(self) -> None:
+        """Set aside what will never say what it is, and have Lab tell; unless a press is being kept right now."""
+        with suppress(OSError, NotAFolder), self._locked("keeping", 0):
+            self._set_unreadable_aside()
+
+    def _set_unreadable_aside(self) -> None:
+        """Needs ``keeping``: a number that is free again could be another press's by then."""
+        for name in self._names():
+            if self._read(name) is None and self._damaged(name) and self._move_aside(name):
+                texts = {language: say(language, "outbox.damaged") for language in LANGUAGES}
+                self.corner.tell(f"damaged-{secrets.token_hex(4)}", "error", texts["ko"], texts["en"], time.time())
+
+    def _damaged(self, name: str) -> bool:
+        """Whether a press that was not read is gone for good; not if the disk or the system failed this time."""
+        try:
+            with open_plain(self.corner.home, "/".join((*self._parts, name, "press.json"))) as file:
+                file.read(1)
+        except OSError as error:
+            return is_gone(error)
+        return self._read(name) is None
 
     def _sweep(self, outbox: int, prefix: str = ".") -> None:
         """Take away what a killed process left; not what somebody is writing now, for they hold ``keeping``."""

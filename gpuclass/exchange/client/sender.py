@@ -91,6 +91,7 @@ class Sender:
             Refused: something could not be sent; it and what came after it stay.
         """
         done = []
+        self.outbox.set_unreadable_aside()
         for press in self.outbox.pending():
             if than is not None and press.folder >= than.folder:
                 break

@@ -6,13 +6,13 @@ so the service can refuse it before any of it is read.
 
 from __future__ import annotations
 
-import errno
 import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from gpuclass.exchange.client.connection import Refused
+from gpuclass.exchange.client.folder import is_gone
 from gpuclass.exchange.client.outbox import CHUNK, Piece, Press
 
 
@@ -22,9 +22,6 @@ class Changed(Exception):  # noqa: N818  # what it is
 
 class Unreadable(Refused):
     """A file could not be read this time, which says nothing about what is in it; it passes."""
-
-
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})  # gone, or a link or socket in its place
 
 
 class Upload:
@@ -83,7 +80,7 @@ def _content(piece: Piece, open_file: Callable[[], BinaryIO]) -> Iterator[bytes]
                     break
                 yield content
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno in _GONE:
+        if is_gone(error):
             raise Changed(piece.path) from error
         raise Unreadable(piece.path) from error
     if left:
