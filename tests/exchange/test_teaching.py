@@ -218,6 +218,17 @@ def test_collecting_what_is_in_time_goes_by_the_exchanges_deadline_and_extension
     assert [collected(teacher, assignment, student) for student in students] == [b"late"] * 3
 
 
+def test_the_newest_is_collected_also_after_the_servers_clock_was_set_back(
+    teacher: Desk, store: Store, assignment: str
+) -> None:
+    now = datetime.now(UTC)
+    store.submit("camp", assignment, "student1", {"warm-up.ipynb": b"first"}, received=now)
+    teacher.do("Collect", assignment)
+    store.submit("camp", assignment, "student1", {"warm-up.ipynb": b"second"}, received=now - HOUR)
+    teacher.do("Collect", assignment, update=True)
+    assert collected(teacher, assignment, "student1") == b"second"
+
+
 def test_collect_and_list_tell_of_late_queued_and_older_ones(
     teacher: Desk, store: Store, assignment: str, said: pytest.LogCaptureFixture
 ) -> None:
