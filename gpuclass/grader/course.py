@@ -6,7 +6,6 @@ nbgrader's converters change the working directory and the environment: use this
 from __future__ import annotations
 
 import fcntl
-import functools
 import glob
 import logging
 import os
@@ -262,7 +261,8 @@ def _errors_of(log: logging.Logger) -> Iterator[list[str]]:
         log.removeHandler(listener)
 
 
-@functools.cache
 def _find_own_programs() -> None:
     """nbgrader runs ``alembic`` by name: let it find the one installed beside this Python."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    own, known = str(Path(sys.executable).parent), os.environ.get("PATH", "")
+    if own not in known.split(os.pathsep):
+        os.environ["PATH"] = f"{own}{os.pathsep}{known}"
