@@ -132,6 +132,35 @@ def test_only_a_folder_for_it_is_taken(store: Store, folder: Path, target: Path)
         back_up(folder, target.with_name("live"))
 
 
+def test_an_exchange_that_came_up_empty_or_rolled_back_does_not_replace_the_backup(
+    store: Store, folder: Path, target: Path
+) -> None:
+    store.submit("camp", "warm-up", "s1", {"warm-up.ipynb": b"first"})
+    older = folder.with_name("older")
+    back_up(folder, older)
+    store.submit("camp", "warm-up", "s1", {"warm-up.ipynb": b"second"})
+    back_up(folder, target)
+    before = (target / "exchange.db").read_bytes()
+    for wrong in ("empty", "older", "another"):
+        place = folder.with_name(wrong)
+        with Store(place) as other:
+            if wrong != "older":
+                Courses(other, "camp", lambda: Roster(()))
+                other.release("camp", "warm-up", NOTEBOOK, by="teacher")
+            for number in range(3 if wrong == "another" else 0):
+                other.submit("camp", "warm-up", "s2", {"warm-up.ipynb": str(number).encode()})
+        with pytest.raises(PlainError, match=r"lacks submission 2, .*the backup is as it was"):
+            back_up(place, target)
+        assert (target / "exchange.db").read_bytes() == before
+        assert sorted(path.name for path in target.iterdir()) == ["exchange.db", "objects"]
+    store.submit("camp", "warm-up", "s1", {"warm-up.ipynb": b"third"})
+    back_up(folder, target)
+    assert verify(target).submissions == 3
+    (target / "exchange.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(PlainError, match=r"earlier backup cannot be read.*Back up into a new folder"):
+        back_up(folder, target)
+
+
 def test_two_backups_to_one_folder_do_not_meet(store: Store, folder: Path, target: Path) -> None:
     target.mkdir()
     with backup._alone(target), pytest.raises(UsageError, match="Another backup is being made"):

@@ -128,8 +128,24 @@ async def test_feedback_and_score_are_shown_once_they_are_released(service: Serv
     assert (after["score"], after["max_score"]) == (1.5, 2)
     assert [file["path"] for file in after["feedback"]] == ["warm-up.html"]
     service.store.put_feedback(sent, pages, released=False, score=2, max_score=2)
-    [again] = (await service.assignments("student1"))[0]["submissions"]
-    assert (again["score"], again["feedback"]) == (None, [])
+    assert (await service.assignments("student1"))[0]["submissions"] == [after], "a grading again hides nothing"
+    path = f"{PREFIX}/api/feedback/camp/one/student1?list_only=true&timestamp={show_time(sent.received)}"
+    assert [file["path"] for file in (await service.get("student1", path)).json()["files"]] == ["warm-up.html"]
+    assert (await service.get("teacher", path)).json()["files"] == []
+    service.store.put_feedback(sent, pages, released=True, score=2, max_score=2)
+    [newest] = (await service.assignments("student1"))[0]["submissions"]
+    assert newest["score"] == 2
+
+
+async def test_feedback_on_an_earlier_version_stays_when_a_correction_renames_a_notebook(service: Service) -> None:
+    sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
+    service.store.put_feedback(sent, {"warm-up.html": b"<p>", "solution.html": b"<p>"}, released=True)
+    service.store.release("camp", "one", {"renamed.ipynb": b"{}"}, by="teacher", again=True)
+    [one] = await service.assignments("student1")
+    assert (one["version"], one["files"]) == (2, ["renamed.ipynb"])
+    assert [file["path"] for file in one["submissions"][0]["feedback"]] == ["warm-up.html"]
+    path = f"{PREFIX}/api/feedback/camp/one/student1?list_only=true&timestamp={show_time(sent.received)}"
+    assert [file["path"] for file in (await service.get("student1", path)).json()["files"]] == ["warm-up.html"]
 
 
 async def test_a_hidden_assignment_and_another_course_are_not_in_it(service: Service) -> None:

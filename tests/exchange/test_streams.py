@@ -179,6 +179,16 @@ def test_a_repeated_key_brings_the_receipt_when_rate_quota_and_limits_say_no_by_
         assert send(student, "one", content, key).json() == first | {"again": True}
 
 
+def test_a_repeated_key_brings_the_receipt_when_the_limits_are_lower_by_now(tmp_path: Path) -> None:
+    content, key = {"a.bin": os.urandom(15_000), "b.bin": os.urandom(15_000)}, new_key()
+    with running(tmp_path) as camp:
+        release(camp)
+        first = send(camp.by("student1"), "one", content, key).json()
+    with running(tmp_path, file_limit="10K", submission_limit="40K", files_limit=1) as camp:
+        assert send(camp.by("student1"), "one", content, key).json() == first | {"again": True}
+        assert send(camp.by("student1"), "one", content).status_code == 413
+
+
 def test_one_press_sent_twice_at_once_is_one_submission(camp: Camp, assignment: str) -> None:
     content, key = {"a.bin": os.urandom(2_000_000)}, new_key()
     camp.by("student1")

@@ -2,7 +2,8 @@
 
 The database is copied first, then the files it names: they never change and are never removed, so all of them are
 there. The new database takes the place of the earlier one when its last file is on disk. Whenever this is cut short,
-the folder holds a whole backup, this one or the one before.
+the folder holds a whole backup, this one or the one before. Submissions are never changed or removed, so a database
+that lacks one that the backup has is not its later state: it never takes the backup's place.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, func, select
 
 from gpuclass.errors import PlainError, UsageError
-from gpuclass.exchange.operating.looking import DATABASE, OBJECTS, Look, copy_database
+from gpuclass.exchange.operating.looking import DATABASE, OBJECTS, CannotLook, Look, copy_database
 from gpuclass.exchange.store.blobs import READ_ONLY, Blob, sync_folder
 from gpuclass.exchange.store.hashing import Count, Unreadable, nothing, read_through
-from gpuclass.exchange.store.schema import TreeRow
+from gpuclass.exchange.store.schema import SubmissionRow, TreeRow
 
 DRAFT = ".new"
 
@@ -42,7 +44,7 @@ def back_up(folder: Path, target: Path, tell: Count = nothing) -> BackedUp:
     Raises:
         UsageError: ``target`` is something else, or another backup is being made there.
         CannotLook: there is nothing to copy, or it cannot be read.
-        PlainError: ``target`` is full; the earlier backup in it is whole.
+        PlainError: ``target`` is full, or holds what ``folder`` lacks; the earlier backup in it is whole.
     """
     if target.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{target} lies in the exchange's own folder. Choose another place, best another disk.")
@@ -73,6 +75,11 @@ def _copy(folder: Path, target: Path, tell: Count) -> BackedUp:
         left.unlink(missing_ok=True)
     draft.touch(mode=0o600)
     copy_database(folder, draft)
+    try:
+        _check_goes_on(folder, target, draft.name)
+    except PlainError:
+        draft.unlink()
+        raise
     with Look(target, draft.name) as look, look.reading() as session:
         wanted = {
             sha256: Blob(sha256, md5, size)
@@ -98,6 +105,44 @@ def _copy(folder: Path, target: Path, tell: Count) -> BackedUp:
     draft.replace(target / DATABASE)
     sync_folder(target)
     return done
+
+
+def _check_goes_on(folder: Path, target: Path, draft: str) -> None:
+    """That the copied database is a later state of the one in the backup, and not an empty or an older one.
+
+    Raises:
+        PlainError: it is not.
+    """
+    if not (target / DATABASE).exists():
+        return
+    try:
+        with Look(target) as look:
+            last = _submission(look)
+    except CannotLook as error:
+        raise PlainError(
+            f"The earlier backup cannot be read, and nothing was copied: {error} Back up into a new folder."
+        ) from error
+    if last is None:
+        return
+    with Look(target, draft) as look:
+        same = _submission(look, last.id)
+    if same != last:
+        raise PlainError(
+            f"{folder} lacks submission {last.id}, which the backup in {target} has: it is empty, an older state, or "
+            "another class's. Nothing was copied, and the backup is as it was. If the wrong disk is mounted, mount the "
+            "right one; if the exchange was lost, restore it (docs/howto/exchange.md). If it is meant to be so, "
+            "back up into a new folder."
+        )
+
+
+def _submission(look: Look, number: int | None = None) -> Row[*tuple[Any, ...]] | None:
+    """What says which submission this is; of the last one, without a number."""
+    row = SubmissionRow
+    which = select(func.max(row.id)).scalar_subquery() if number is None else number
+    with look.reading() as session:
+        return session.execute(
+            select(row.id, row.course, row.assignment, row.student, row.received, row.tree).where(row.id == which)
+        ).first()
 
 
 def _copy_file(source: Path, path: Path, blob: Blob, tell: Count) -> bool:

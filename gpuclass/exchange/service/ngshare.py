@@ -30,7 +30,7 @@ from gpuclass.exchange.service.errors import Refusal, denied
 from gpuclass.exchange.service.sending import TreeResponse
 from gpuclass.exchange.service.uploads import Form
 from gpuclass.exchange.store.courses import Member, Part
-from gpuclass.exchange.store.reading import has_assignment
+from gpuclass.exchange.store.reading import has_assignment, notebooks
 from gpuclass.exchange.store.store import AlreadyThere, File, NotFound, QuotaExceeded, Submission
 from gpuclass.exchange.wire import read_time, show_time
 
@@ -387,16 +387,16 @@ def get_feedback(
     if timestamp is None:
         raise Refusal(400, "Please supply timestamp")
     submission = _find(exchange, here, assignment, student, timestamp)
-    feedback = exchange.store.feedback(submission)
+    feedback = exchange.store.feedback(submission, released=not here.teaches)
     files = exchange.store.feedback_files(feedback) if feedback is not None and feedback.released else ()
     if not here.teaches:
-        files = known_pages(files, exchange.store.released_files(here.course, assignment))
+        files = known_pages(files, notebooks(exchange.store, here.course, assignment))
     return _tree(exchange, files, list_only, timestamp=show_time(submission.received))
 
 
-def known_pages(given: Iterable[File], released: Iterable[File]) -> tuple[File, ...]:
-    """Of feedback's files the pages of notebooks that are released: ``<notebook>.html``."""
-    pages = {file.path.removesuffix(".ipynb") + ".html" for file in released if file.path.endswith(".ipynb")}
+def known_pages(given: Iterable[File], released: Iterable[str]) -> tuple[File, ...]:
+    """Of feedback's files the pages of notebooks that are or were released: ``<notebook>.html``."""
+    pages = {path.removesuffix(".ipynb") + ".html" for path in released}
     return tuple(file for file in given if file.path in pages)
 
 

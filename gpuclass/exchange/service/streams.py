@@ -112,12 +112,15 @@ class Streams:
     ) -> tuple[Manifest, Receipt | None, Exception | None]:
         """The manifest; the receipt that its key has already; and else what stands in the way of keeping it.
 
-        All in one turn of a thread: eighty at once wait for nothing but turns.
+        All in one turn of a thread: eighty at once wait for nothing but turns. The key comes before the limits, which
+        may have been wider when it was kept.
         """
-        manifest = self._checked(read_manifest(text))
+        manifest = read_manifest(text)
         earlier, used = self._store.before(*place, key)
         if earlier is not None:
+            manifest = self._safe(manifest)
             return manifest, self._again(earlier, manifest), None
+        manifest = self._checked(manifest)
         try:
             self._check_room(used, manifest)
         except (Refusal, NotFound, OSError) as obstacle:
@@ -125,11 +128,15 @@ class Streams:
         return manifest, None, None
 
     def _checked(self, manifest: Manifest) -> Manifest:
-        """The manifest with the safe forms of its paths."""
+        """The manifest with the safe forms of its paths, within the limits."""
         self._bounds.check_count(len(manifest.files))
+        manifest = self._safe(manifest)
+        self._bounds.check_sizes({entry.path: entry.size for entry in manifest.files})
+        return manifest
+
+    def _safe(self, manifest: Manifest) -> Manifest:
         paths = self._bounds.paths(entry.path for entry in manifest.files)
         files = [entry.model_copy(update={"path": path}) for entry, path in zip(manifest.files, paths, strict=True)]
-        self._bounds.check_sizes({entry.path: entry.size for entry in files})
         return manifest.model_copy(update={"files": files})
 
     def _again(self, earlier: Submission, manifest: Manifest) -> Receipt:

@@ -107,7 +107,9 @@ def _shown(own: Own, release: Released, deadline: Deadline, login: str) -> dict[
         "state": own.state,
         "score": own.score,
         "max_score": own.max_score,
-        "feedback": [{"path": file.path, "checksum": file.md5} for file in known_pages(own.feedback, release.files)],
+        "feedback": [
+            {"path": file.path, "checksum": file.md5} for file in known_pages(own.feedback, release.notebooks)
+        ],
     }
 
 

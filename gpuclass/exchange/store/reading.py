@@ -25,17 +25,18 @@ from gpuclass.exchange.store.store import Store
 
 @dataclass(frozen=True)
 class Released:
-    """An assignment's newest version."""
+    """An assignment's newest version; ``notebooks`` are the paths of those that any of its versions has."""
 
     assignment: str
     version: int
     released: datetime
     files: tuple[File, ...]
+    notebooks: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Own:
-    """A submission as its sender sees it. Score and feedback are those that are released; before, there are none."""
+    """A submission as its sender sees it. Score and feedback are those released last; before, there are none."""
 
     id: int
     assignment: str
@@ -58,11 +59,20 @@ def has_assignment(store: Store, course: str, assignment: str) -> bool:
 
 def releases(store: Store, course: str) -> list[Released]:
     """The newest version of each of a course's assignments, sorted by name."""
+    found: dict[str, Released] = {}
     with store.reading() as session:
-        return [
-            Released(row.name, row.version, row.released, _files(row.files))
-            for row in session.execute(_RELEASES, {"course": course})
-        ]
+        for row in session.execute(_RELEASES, {"course": course}):  # of each assignment, the newest comes last
+            files = _files(row.files)
+            earlier = found[row.name].notebooks if row.name in found else frozenset()
+            found[row.name] = Released(row.name, row.version, row.released, files, earlier | _notebooks(files))
+    return list(found.values())
+
+
+def notebooks(store: Store, course: str, assignment: str) -> frozenset[str]:
+    """The paths of the notebooks that any of an assignment's versions has; of none that is hidden."""
+    with store.reading() as session:
+        rows = session.execute(_RELEASES_OF_ONE, {"course": course, "assignment": assignment})
+        return frozenset().union(*(_notebooks(_files(row.files)) for row in rows))
 
 
 def own_submissions(store: Store, course: str, student: str) -> list[Own]:
@@ -96,12 +106,6 @@ def _visible() -> Select[Any]:
 
 
 def _releases() -> Select[Any]:
-    each = aliased(ReleaseRow)
-    newest = (
-        select(func.max(each.version))
-        .where(each.course == AssignmentRow.course, each.assignment == AssignmentRow.name)
-        .scalar_subquery()
-    )
     return (
         _visible()
         .join(
@@ -109,19 +113,20 @@ def _releases() -> Select[Any]:
             and_(
                 ReleaseRow.course == AssignmentRow.course,
                 ReleaseRow.assignment == AssignmentRow.name,
-                ReleaseRow.version == newest,
             ),
         )
         .join(TreeRow, TreeRow.sha256 == ReleaseRow.tree)
         .add_columns(ReleaseRow.version, ReleaseRow.released, TreeRow.files)
-        .order_by(AssignmentRow.name)
+        .order_by(AssignmentRow.name, ReleaseRow.version)
     )
 
 
 def _own() -> Select[Any]:
     job, note = aliased(JobRow), aliased(FeedbackRow)
     newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
-    newest_note = select(func.max(note.id)).where(note.submission == SubmissionRow.id).scalar_subquery()
+    shown_note = (  # one that is not released yet, as of a grading again, hides none that is
+        select(func.max(note.id)).where(note.submission == SubmissionRow.id, note.released).scalar_subquery()
+    )
     sent, given = aliased(TreeRow), aliased(TreeRow)
     return (
         select(
@@ -141,7 +146,7 @@ def _own() -> Select[Any]:
         .join(ReleaseRow, ReleaseRow.id == SubmissionRow.release)
         .join(sent, sent.sha256 == SubmissionRow.tree)
         .outerjoin(JobRow, JobRow.id == newest_job)
-        .outerjoin(FeedbackRow, and_(FeedbackRow.id == newest_note, FeedbackRow.released))
+        .outerjoin(FeedbackRow, FeedbackRow.id == shown_note)
         .outerjoin(given, given.sha256 == FeedbackRow.tree)
         .where(SubmissionRow.course == bindparam("course"), SubmissionRow.student == bindparam("student"))
         .order_by(SubmissionRow.id)
@@ -152,7 +157,12 @@ def _files(entries: Sequence[Any]) -> tuple[File, ...]:
     return tuple(File(*entry) for entry in entries)
 
 
+def _notebooks(files: Sequence[File]) -> frozenset[str]:
+    return frozenset(file.path for file in files if file.path.endswith(".ipynb"))
+
+
 # Made once: putting a statement together takes SQLAlchemy longer than SQLite to run it.
 _ONE_VISIBLE = _visible().where(AssignmentRow.name == bindparam("assignment"))
 _RELEASES = _releases()
+_RELEASES_OF_ONE = _RELEASES.where(AssignmentRow.name == bindparam("assignment"))
 _OWN = _own()

@@ -391,12 +391,13 @@ class Store(Queue):
                 )
             )
 
-    def feedback(self, submission: Submission) -> Feedback | None:
-        """The newest feedback on a submission, released or not."""
+    def feedback(self, submission: Submission, *, released: bool = False) -> Feedback | None:
+        """The newest feedback on a submission, released or not; with ``released``, the newest that is."""
         with self.reading() as session:
             row = session.scalar(
                 select(FeedbackRow)
                 .where(FeedbackRow.submission == submission.id)
+                .where(*([FeedbackRow.released] if released else []))
                 .order_by(FeedbackRow.id.desc())
                 .limit(1)
             )
