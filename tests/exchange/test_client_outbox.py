@@ -229,6 +229,9 @@ def test_what_is_being_sent_for_the_first_time_does_not_wait_yet(tmp_path: Path)
     assert outbox.waiting(now) == [kept]
     assert waiting_line("en", tmp_path, now).startswith("Not yet sent: 1 (day).")
     assert "1개 있어요(day)" in waiting_line("ko", tmp_path, now)
+    outbox.remove(kept)
+    outbox.mark(kept)  # another sender was faster
+    assert not (outbox.place / kept.folder).exists()
 
 
 def test_notices_are_told_once_and_bounded(tmp_path: Path) -> None:

@@ -195,6 +195,22 @@ def test_while_another_sender_is_at_work_a_press_waits_for_its_turn(away: tuple[
     assert len(sent(camp)) == 1
 
 
+def test_a_press_that_another_sender_has_just_sent_is_submitted(
+    away: tuple[Camp, Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, student = away
+    press(student)
+    outbox = Outbox(student.home)
+    [kept] = outbox.pending()
+    caplog.set_level("INFO")
+    with outbox.sending(0):  # it has its receipt, and is about to be let go
+        outbox.remember(
+            kept, {"timestamp": show_time_now(), "size": 24, "submission": 17, "late": False, "due": None, "version": 1}
+        )
+        student.do("Submit", "day")
+    assert "receipt 17" in caplog.text
+
+
 def test_the_nbgrader_command_fails_and_says_that_it_is_kept(away: tuple[Camp, Desk]) -> None:
     camp, student = away
     configuration = [f'c.ExchangeFactory.{t} = "{PLUGIN}.{name}"' for t, name in CLASSES.items()]

@@ -188,8 +188,13 @@ class Outbox:
 
     def mark(self, press: Press) -> None:
         """The person was told that this one waits."""
-        with suppress(OSError, NotAFolder), opened(self.corner.home, [*self._parts, press.folder]) as folder:
-            write_synced(folder, WAITING, b"")
+        with suppress(OSError, NotAFolder), opened(self.corner.home, self._parts) as outbox:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            folder = os.open(press.folder, flags, dir_fd=outbox)  # never made: it may just have been sent
+            try:
+                write_synced(folder, WAITING, b"")
+            finally:
+                os.close(folder)
 
     def remove(self, press: Press) -> None:
         """Keep it no longer; of a home that allows nothing it stays, and is sent again under its key."""

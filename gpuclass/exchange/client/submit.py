@@ -54,7 +54,11 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
             limits = self.limits or LIMITS
             press, again = self._press_within(limits)
             if not mine:  # another sender is at a long one, and takes this one next
-                self._wait(press, self.say("outbox.turn"))
+                finished = self._outbox.receipt(press)  # or has just sent this very one
+                if finished is None:
+                    self._wait(press, self.say("outbox.turn"))
+                self._submitted(finished)
+                return
             try:
                 item = self.known(self.assignment)
                 if not again and self.limits != limits:
@@ -70,11 +74,14 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
             except ExchangeError:
                 self._outbox.remove(press)
                 raise
+        self._submitted(receipt)
+        self.bring(item)
+        self._warn_of_copies()
+
+    def _submitted(self, receipt: Mapping[str, Any]) -> None:
         self.timestamp = receipt["timestamp"]
         line = receipt_line(self.spoken, self.timezone, self.assignment, receipt)
         self.log.info(self.say("client.submitted", receipt=line))
-        self.bring(item)
-        self._warn_of_copies()
 
     def _press_within(self, limits: Mapping[str, int]) -> tuple[Press, bool]:
         """This press, within the limits that are remembered or, where that is too much, those of now."""
