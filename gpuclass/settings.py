@@ -237,7 +237,9 @@ class ExchangeSection(Section):
     file_limit: Size = Field("25M", validate_default=True, description="One file of a submission.")
     files_limit: int = Field(100, ge=1, description="Number of files in one submission.")
     student_limit: Size = Field(
-        "1G", validate_default=True, description="All submissions of one student to one assignment together, on disk."
+        "1G",
+        validate_default=True,
+        description="All submissions of one student to one assignment, added up; a file counts in each that has it.",
     )
     per_minute: int = Field(20, ge=1, description="Submissions of one student in one minute.")
     reserve: Size = Field(

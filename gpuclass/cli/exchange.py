@@ -112,8 +112,8 @@ def exchange_verify(
     from dataclasses import asdict
     from json import dumps
 
+    from gpuclass.exchange.operating.hashing import go_gently
     from gpuclass.exchange.operating.verifying import files_kept, verify
-    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -152,8 +152,8 @@ def exchange_backup(
     docs/howto/exchange.md says how to restore it. Exit 1 when something kept was damaged.
     """
     from gpuclass.exchange.operating.backup import back_up
+    from gpuclass.exchange.operating.hashing import go_gently
     from gpuclass.exchange.operating.verifying import files_kept
-    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -185,7 +185,7 @@ def exchange_export(
     from datetime import UTC, datetime
 
     from gpuclass.exchange.operating.exporting import export
-    from gpuclass.exchange.store.hashing import go_gently
+    from gpuclass.exchange.operating.hashing import go_gently
     from gpuclass.settings import load
     from gpuclass.units import show_size
 
@@ -228,10 +228,10 @@ def exchange_import(
 
     from gpuclass.accounts import Accounts
     from gpuclass.errors import PlainError
+    from gpuclass.exchange.operating.hashing import go_gently
     from gpuclass.exchange.operating.importing import size_of, take, without_keeping
     from gpuclass.exchange.operating.importsources import Root, find
     from gpuclass.exchange.records import DiskFull
-    from gpuclass.exchange.store.hashing import go_gently
     from gpuclass.processes import go_on_as_service_user
     from gpuclass.settings import load
 

@@ -239,6 +239,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "en": "{page} was made by another nbgrader and may hold hidden tests: not sent. "
         "Make it again: nbgrader generate_feedback --force",
     },
+    "teach.feedback_refused": {
+        "ko": "{count}명의 채점 결과는 보내지 못했어요. 다른 학생들 것은 보냈어요. {reasons}",
+        "en": "The feedback of {count} could not be released; everybody else's was. {reasons}",
+    },
     "teach.late": {"ko": "늦음 (마감 {due})", "en": "late (due {due})"},
     "teach.queued": {
         "ko": "연결이 끊겨 나중에 도착 (학생 컴퓨터 시계로 {time}에 제출)",

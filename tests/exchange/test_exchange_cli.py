@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from gpuclass import cli, roster
 from gpuclass.accounts import Accounts
-from gpuclass.exchange.store import hashing
+from gpuclass.exchange.operating import hashing
 from gpuclass.exchange.store.courses import Courses
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.store import Store
@@ -151,7 +151,7 @@ def test_verify_names_what_is_damaged_and_fails(exchange: Command, class_: Setti
 
 
 def test_reading_everything_lets_the_class_go_first() -> None:
-    command = "import os; from gpuclass.exchange.store.hashing import go_gently; go_gently(); print(os.nice(0))"
+    command = "import os; from gpuclass.exchange.operating.hashing import go_gently; go_gently(); print(os.nice(0))"
     command += "; import subprocess; subprocess.run(['ionice', '-p', str(os.getpid())])"
     assert subprocess.check_output([sys.executable, "-c", command], text=True) == "19\nidle\n"
 

@@ -18,7 +18,7 @@ from nbgrader.exchange import ExchangeError
 from gpuclass.curriculum.building import EXERCISES, exercise_files, session_names
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.store import Store
-from gpuclass.exchange.wire import FEEDBACK_MARK
+from gpuclass.exchange.wire import FEEDBACK_MARK, show_time
 from gpuclass.grader.course import Course
 from tests.exchange.conftest import NOTEBOOK, Camp, running
 from tests.exchange.test_client import Desk, contents, write
@@ -276,6 +276,20 @@ def test_a_late_penalty_is_in_the_released_score(teacher: Desk, camp: Camp, stor
     feedback = store.feedback(sent)
     assert feedback is not None
     assert (feedback.score, feedback.max_score) == (2, 4)
+
+
+def test_feedback_that_is_refused_for_one_student_reaches_the_others_and_is_named(
+    teacher: Desk, store: Store, assignment: str
+) -> None:
+    sent = store.submit("camp", assignment, "student2", NOTEBOOK)
+    for student, stamp in (("student1", "1999-01-01 00:00:00.000000 UTC"), ("student2", show_time(sent.received))):
+        write(
+            teacher.folder / "feedback" / student / assignment,
+            {"warm-up.html": f"{FEEDBACK_MARK} good".encode(), "timestamp.txt": stamp.encode()},
+        )
+    with pytest.raises(ExchangeError, match=r"The feedback of 1 could not be released.*student1: "):
+        teacher.do("ReleaseFeedback", assignment)
+    assert store.feedback(sent) is not None
 
 
 def test_pages_that_another_nbgrader_made_are_not_sent(

@@ -137,9 +137,19 @@ class ExchangeReleaseFeedback(Teaching, abc.ExchangeReleaseFeedback):  # type: i
         assignment = self.assignment
         pages = {f"{name}.html" for name in notebooks_of(self.known(assignment))}
         excluded = set(self.coursedir.student_id_exclude.split(","))
+        failed = {}
         for student, place in sorted(self._folders(assignment).items()):
-            if student not in excluded:
+            if student in excluded:
+                continue
+            try:
                 self._release(assignment, student, place, pages)
+            except Refused as refusal:
+                if refusal.passes:  # nobody's feedback gets there just now
+                    raise
+                failed[student] = str(refusal)
+        if failed:
+            reasons = "; ".join(f"{student}: {reason}" for student, reason in failed.items())
+            self.fail(self.say("teach.feedback_refused", count=len(failed), reasons=reasons))
 
     def _folders(self, assignment: str) -> dict[str, Path]:
         """Feedback folders by student."""

@@ -20,9 +20,9 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from gpuclass.errors import PlainError, UsageError
+from gpuclass.exchange.operating.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.operating.looking import DATABASE, OBJECTS, CannotLook, Look, copy_database
 from gpuclass.exchange.store.blobs import READ_ONLY, Blob, sync_folder
-from gpuclass.exchange.store.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.store.schema import SubmissionRow, TreeRow
 
 DRAFT = ".new"

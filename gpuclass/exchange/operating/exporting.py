@@ -41,9 +41,9 @@ from gpuclass.exchange.operating.exportfile import (
     file_name,
     write_line,
 )
+from gpuclass.exchange.operating.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.operating.looking import Look
 from gpuclass.exchange.store.blobs import Blob, sync_folder
-from gpuclass.exchange.store.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.store.schema import (
     AssignmentRow,
     CourseRow,

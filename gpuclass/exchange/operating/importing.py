@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from gpuclass.errors import UsageError
 from gpuclass.exchange.names import UnsafeName, identifier
 from gpuclass.exchange.operating.exportfile import MemberLine
+from gpuclass.exchange.operating.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.operating.importsources import (
     AssignmentSource,
     FeedbackSource,
@@ -35,7 +36,6 @@ from gpuclass.exchange.operating.importsources import (
 from gpuclass.exchange.operating.looking import DATABASE, copy_database
 from gpuclass.exchange.store.blobs import Blob, Blobs
 from gpuclass.exchange.store.database import Database
-from gpuclass.exchange.store.hashing import Count, Unreadable, nothing, read_through
 from gpuclass.exchange.store.queue import submissions_of
 from gpuclass.exchange.store.schema import (
     AssignmentRow,

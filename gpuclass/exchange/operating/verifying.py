@@ -19,9 +19,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from gpuclass.exchange.names import UnsafeName, file_paths
+from gpuclass.exchange.operating.hashing import Count, nothing, read_through
 from gpuclass.exchange.operating.looking import DATABASE, OBJECTS, OLDER, WHO, CannotLook
 from gpuclass.exchange.store.blobs import Blob
-from gpuclass.exchange.store.hashing import Count, nothing, read_through
 from gpuclass.exchange.store.trees import Tree
 
 Kind = Literal["missing", "changed", "unreadable", "permissions", "list", "row", "database"]
