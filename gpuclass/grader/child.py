@@ -25,7 +25,8 @@ from typing import IO, TYPE_CHECKING, Self, cast
 
 import docker
 
-from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, connect, open_sandbox, sweep
+from gpuclass.grader.pair import REPLAYS, open_pair
+from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, connect, sweep
 
 if TYPE_CHECKING:
     from gpuclass.grader.job import Graded, Task
@@ -78,7 +79,8 @@ class Child:
 
         process = self._started()
         tasks, outcomes = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-        seconds = SLACK_SECONDS + 2 * notebooks * (START_SECONDS + self._setup.limits.timeout)
+        starts = (REPLAYS + 1) * START_SECONDS
+        seconds = SLACK_SECONDS + 2 * notebooks * (starts + self._setup.limits.timeout)
         alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:
@@ -147,7 +149,7 @@ def serve(setup: Setup, tasks: IO[str], outcomes: IO[str]) -> None:
 
     for line in tasks:
         outcome = grade(
-            Task(**json.loads(line)), lambda: open_sandbox(engine(), setup.image, setup.limits, owner), setup.limits
+            Task(**json.loads(line)), lambda: open_pair(engine(), setup.image, setup.limits, owner), setup.limits
         )
         outcomes.write(json.dumps(asdict(outcome)) + "\n")
         outcomes.flush()

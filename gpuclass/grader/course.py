@@ -30,7 +30,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from gpuclass import ROOT
 from gpuclass.exchange.records import Deadline
-from gpuclass.grader.execute import OpenSandbox
+from gpuclass.grader.execute import OpenPair
 from gpuclass.grader.gradebook import write_deadline
 from gpuclass.grader.sandbox import Limits
 from gpuclass.grader.sanitise import SourceCell, Template
@@ -136,20 +136,25 @@ class Course:
         ]
         return Template(tuple(cells), metadata)
 
-    def grade(self, assignment: str, student: str, cleaned: Path, open_sandbox: OpenSandbox, limits: Limits) -> None:
+    def grade(self, assignment: str, student: str, cleaned: Path, open_pair: OpenPair, limits: Limits) -> None:
         """Autograde one cleaned submission into ``autograded/`` and the gradebook.
 
         Args:
             assignment: its name in the gradebook.
             student: whose.
             cleaned: a folder that holds ``<student>/<assignment>/`` as `sanitise` made it.
-            open_sandbox: gives a fresh sandbox.
+            open_pair: gives a fresh pair.
             limits: the sandbox's.
 
         Raises:
             CourseError: nbgrader's errors.
         """
-        execute = {"open_sandbox": open_sandbox, "limits": limits, "language": self.language}
+        execute = {
+            "open_pair": open_pair,
+            "source": str(self.folder / "source"),
+            "limits": limits,
+            "language": self.language,
+        }
         extra = Config({"CourseDirectory": {"submitted_directory": str(cleaned)}, "SandboxedExecute": execute})
         self._convert(Autograde, assignment, student, extra, force=True)
 

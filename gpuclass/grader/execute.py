@@ -1,22 +1,25 @@
-"""nbgrader's Execute replaced: the student's cells and the tests run in a sandbox, the points are decided here.
+"""nbgrader's Execute replaced: the student's cells run in a sandbox, tests with the referee; points are decided here.
 
 Where nbgrader's `determine_grade` gives full marks for a test cell without output and 0 for a warning on stderr, every
 test cell leaves here with an explicit first output: a number of points, or an error.
 
-A notebook with hidden tests is run twice, in two sandboxes. The first never sees them and brings everything that is
-shown; the second brings nothing but whether they passed. So code that reads the hidden tests has nowhere to print them.
+Hidden tests never enter the student's process, but the inputs that they give to a student's function do, and code that
+keeps them could show them later. So what is shown comes from before the first hidden test; where something after it is
+to be shown, the notebook is run once more, without hidden tests, and that is what is shown.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
@@ -24,14 +27,15 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
 
-from gpuclass.grader.sandbox import Limits, Lost, Sandbox
+from gpuclass.grader.pair import REPLAYS, Pair
+from gpuclass.grader.sandbox import Limits, Lost
 from gpuclass.grader.visible import without_hidden
 from gpuclass.grader.wire import CellRun, made
 from gpuclass.grader.words import say
 from gpuclass.settings import Language
 
 Ran = CellRun | Lost | None  # how it ran; what ended the sandbox while it ran; it was not run
-OpenSandbox = Callable[[], AbstractContextManager[Sandbox]]
+OpenPair = Callable[[], AbstractContextManager[Pair]]
 NOT_FILES = frozenset(("timestamp.txt", "feedback"))
 _NUMBER = re.compile(r"(?:np\.\w+|tensor)\((?P<inner>[^(),]+)(?:, dtype=[\w.]+)?\)")
 _FALSE = frozenset(("False", "np.False_", "tensor(False)"))
@@ -39,34 +43,79 @@ _FALSE = frozenset(("False", "np.False_", "tensor(False)"))
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell as it is to be run."""
+    """A code cell as it is to be run.
+
+    Attributes:
+        source: what runs.
+        test: an automatically graded test cell.
+        points: that it may give.
+        original: the same cell in the instructor's notebook, if it has one.
+        locked: the student could not change it.
+    """
 
     source: str
-    test: bool  # an automatically graded test cell
+    test: bool = False
     points: float = 0.0
+    original: str | None = None
+    locked: bool = False
 
 
-def run(cells: Sequence[Cell], sandbox: Sandbox, *, test: Callable[[str], CellRun] | None = None) -> list[Ran]:
-    """Run ``cells`` in order.
+@dataclass(frozen=True)
+class Plan:
+    """What a notebook's run needs: the student's files and the code of the instructor's version."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    notebook: Sequence[str] = ()
+
+
+def run(
+    cells: Sequence[Cell],
+    open_pair: OpenPair,
+    plan: Plan,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Ran]:
+    """Run ``cells`` in order, the student's in the sandbox and the tests with the referee.
+
+    When one of the two ends, a fresh pair plays what came before again and leaves out the cell that ended it. What a
+    cell did the first time stands.
 
     Args:
         cells: of one notebook.
-        sandbox: where the student's cells run.
-        test: where the test cells run. This is the referee's place: it takes a test's source and says how it went. As
-            long as there is none, tests run in the sandbox's own kernel, within reach of the student's code.
+        open_pair: gives a fresh pair.
+        plan: what the pair needs.
+        seconds: for the whole notebook, starts not counted.
+        clock: monotonic.
 
     Returns:
-        For each cell how it ran; the `Lost` that ended the sandbox; after that None: it was not run.
+        For each cell how it ran; the `Lost` that ended a pair; None: it was not run.
     """
-    runs: list[Ran] = []
-    judge = test or (lambda source: sandbox.run(source, test=True))
-    for cell in cells:
+    runs: list[Ran] = [None] * len(cells)
+    lost_in: set[int] = set()
+    while True:
+        with open_pair() as pair:
+            pair.start(plan.files, plan.notebook, seconds)
+            began = clock()
+            lost = _play(cells, pair, runs, lost_in)
+            seconds -= clock() - began
+        if lost is None or lost.reason == "total" or len(lost_in) > REPLAYS or seconds <= 0 or None not in runs:
+            return runs
+
+
+def _play(cells: Sequence[Cell], pair: Pair, runs: list[Ran], lost_in: set[int]) -> Lost | None:
+    for number, cell in enumerate(cells):
+        if number in lost_in:
+            continue
         try:
-            runs.append(judge(cell.source) if cell.test else sandbox.run(cell.source))
+            ran = pair.test(cell.source) if cell.test else pair.run(cell.source)
+            if cell.original is not None and not cell.test:
+                pair.reached(cell.original, locked=cell.locked)
         except Lost as lost:
-            runs.append(lost)
-            break
-    return runs + [None] * (len(cells) - len(runs))
+            runs[number] = runs[number] or lost
+            lost_in.add(number)
+            return lost
+        runs[number] = runs[number] or ran
+    return None
 
 
 def points_of(run_of_test: Ran, points: float) -> float | None:
@@ -98,9 +147,10 @@ def _errors(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 
 class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc]  # nbgrader has no types
-    """Runs a notebook in a sandbox and leaves explicit verdicts in its test cells."""
+    """Runs a notebook and leaves explicit verdicts in its test cells."""
 
-    open_sandbox = AnyTrait(help="Gives a fresh `Sandbox`; by default as the class's settings say.").tag(config=True)
+    open_pair = AnyTrait(help="Gives a fresh `Pair`; by default as the class's settings say.").tag(config=True)
+    source = Unicode("", help="Folder of the source versions; by default the class's.").tag(config=True)
     language = Unicode("en", help="Language of what students read.").tag(config=True)
     limits = AnyTrait(help="`Limits` of the sandboxes, to be named when one is exceeded.").tag(config=True)
 
@@ -110,22 +160,40 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
 
         return Limits.of(load().grading)
 
-    @default("open_sandbox")
-    def _open_sandbox_default(self) -> OpenSandbox:
+    @default("open_pair")
+    def _open_pair_default(self) -> OpenPair:
         from gpuclass import images
-        from gpuclass.grader.sandbox import connect, open_sandbox
+        from gpuclass.grader.pair import open_pair
+        from gpuclass.grader.sandbox import connect
         from gpuclass.settings import load
 
         settings = load()
         image = settings.grading.image or images.reference("grader")
-        return lambda: open_sandbox(connect(), image, self.limits, owner=str(settings.data))
+        return lambda: open_pair(connect(), image, self.limits, owner=str(settings.data))
+
+    @default("source")
+    def _source_default(self) -> str:
+        from gpuclass.settings import load
+
+        return str(load().course_folder / "source")
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """Run the notebook; points come from the gradebook, never from the notebook."""
         nb.metadata.setdefault("gpuclass", NotebookNode())["apart"] = True  # `feedback` shows no other's outputs
-        points = _points(resources["nbgrader"])
+        where = resources["nbgrader"]
+        points = _points(where)
+        originals = _originals(Path(self.source) / where["assignment"] / f"{where['notebook']}.ipynb")
         code = [cell for cell in nb.cells if cell.cell_type == "code"]
-        cells = [Cell(cell.source, _is_test(cell), points.get(_grade_id(cell), 0.0)) for cell in code]
+        cells = [
+            Cell(
+                source=cell.source,
+                test=_is_test(cell),
+                points=points.get(_grade_id(cell), 0.0),
+                original=originals.get(_grade_id(cell)),
+                locked=bool(cell.metadata.get("nbgrader", {}).get("locked")),
+            )
+            for cell in code
+        ]
         reason = nb.metadata.get("gpuclass", {}).get("withheld")
         if reason:
             text = self._say("withheld", reason=reason)
@@ -134,24 +202,18 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
                 node.outputs = [_error("Withheld", text)] if cell.test else []
             return nb, resources
 
-        files = beside(Path(resources["metadata"]["path"]))
+        plan = Plan(beside(Path(resources["metadata"]["path"])), list(originals.values()))
+        decided = run(cells, self.open_pair, plan, self.limits.timeout)
         visible = [replace(cell, source=self._visible(cell.source)) if cell.test else cell for cell in cells]
-        shown = self._run(visible, files)
-        decided = list(shown)
-        hidden = [number for number, cell in enumerate(cells) if cell.source != visible[number].source]
-        if hidden:
-            for number, run_of_all in enumerate(self._run(cells[: hidden[-1] + 1], files)):
-                if number in hidden:
-                    decided[number] = run_of_all
+        hiding = [number for number, cell in enumerate(cells) if cell.source != visible[number].source]
+        shown = decided
+        if hiding and any(_says_something(ran) for ran in decided[hiding[0] :]):
+            shown = run(visible, self.open_pair, plan, self.limits.timeout)
         for number, node in enumerate(code):
             node.execution_count = number + 1
-            node.outputs = self._outputs(cells[number], shown[number], decided[number])
+            ran = decided[number] if number in hiding else shown[number]
+            node.outputs = self._outputs(cells[number], shown[number], ran)
         return nb, resources
-
-    def _run(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> list[Ran]:
-        with self.open_sandbox() as sandbox:
-            sandbox.start(files)
-            return run(cells, sandbox)
 
     def _outputs(self, cell: Cell, shown: Ran, decided: Ran) -> list[NotebookNode]:
         """What the cell's outputs become: for a test the verdict first, then what the visible run printed."""
@@ -199,6 +261,24 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
     def _say(self, key: str, **details: Any) -> str:
         language: Language = "ko" if self.language == "ko" else "en"
         return say(language, key, **details)
+
+
+def _says_something(ran: Ran) -> bool:
+    """Whether there is more to show of a cell than that it ran to its end and, if it is a test, a number."""
+    if not isinstance(ran, CellRun) or not ran.ok:
+        return True
+    return any(output.output_type != "execute_result" or _number_in(output) is None for output in ran.outputs)
+
+
+def _number_in(output: NotebookNode) -> float | None:
+    return _number(output.data.get("text/plain", ""))
+
+
+def _originals(path: Path) -> dict[str, str]:
+    """The code cells of the instructor's notebook, by grade_id or else by their place."""
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return {_grade_id(cell) or f"{number}.": str(cell.source) for number, cell in enumerate(code)}
 
 
 def beside(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,8 @@ from nbformat import NotebookNode
 from gpuclass.exchange.records import Deadline
 from gpuclass.grader import sanitise
 from gpuclass.grader.course import Course, CourseError, write_cleaned
-from gpuclass.grader.sandbox import EngineError, Limits, Sandbox
+from gpuclass.grader.pair import Pair
+from gpuclass.grader.sandbox import EngineError, Limits
 from gpuclass.grader.sanitise import Files, Quarantined
 from gpuclass.grader.words import say
 from gpuclass.settings import Language
@@ -75,17 +76,17 @@ class Graded:
     engine_failed: bool = False
 
 
-def grade(task: Task, open_sandbox: Callable[[], Sandbox], limits: Limits) -> Graded:
+def grade(task: Task, open_pair: Callable[[], Pair], limits: Limits) -> Graded:
     """Grade one submission. What the student did never raises: it is in the outcome."""
     begin = time.monotonic()
     course = Course(Path(task.course_folder), task.course, task.language)
     engine_errors: list[EngineError] = []
 
     @contextmanager
-    def opened() -> Iterator[Sandbox]:
+    def opened() -> Iterator[Pair]:
         try:
-            with open_sandbox() as sandbox:
-                yield sandbox
+            with open_pair() as pair:
+                yield pair
         except EngineError as error:
             engine_errors.append(error)  # nbgrader keeps only the text of what it catches
             raise

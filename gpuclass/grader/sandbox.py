@@ -12,7 +12,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -27,6 +27,7 @@ from gpuclass.grader import wire
 from gpuclass.settings import SERVICE_UID, GradingSection
 
 AGENT = ("python", "-I", "/opt/gpuclass/agent.py")
+REFEREE = ("python", "-I", "/opt/gpuclass/referee.py")
 FOLDER = "/tmp/work"
 LABEL = "gpuclass.sandbox"  # its value says whose: the class's data folder, or a run of `gpuclass grade`
 EXPIRES_LABEL = "gpuclass.expires"  # seconds since 1970 after which it is garbage, whoever started it
@@ -80,13 +81,15 @@ class Limits:
         )
 
 
-def request(image: str, limits: Limits, *, name: str, owner: str, expires: float) -> dict[str, Any]:
+def request(
+    image: str, limits: Limits, *, name: str, owner: str, expires: float, command: Sequence[str] = AGENT
+) -> dict[str, Any]:
     """The whole of what Docker is asked for, as keyword arguments of ``containers.create``."""
     threads = str(max(1, round(limits.cpus)))
     size = limits.tmp
     return {
         "image": image,
-        "command": list(AGENT),
+        "command": list(command),
         "name": name,
         "labels": {LABEL: owner, EXPIRES_LABEL: str(int(expires))},
         "user": f"{SERVICE_UID}:{SERVICE_UID}",
@@ -226,87 +229,157 @@ class Sandbox:
     ) -> None:
         self._channel.close()
 
-    def start(self, files: Mapping[str, bytes]) -> None:
-        """Put ``files`` beside the notebook and wait until cells can run.
+    def close(self) -> None:
+        """Remove it."""
+        self._channel.close()
+
+    def greet(self, files: Mapping[str, bytes]) -> None:
+        """Have the agent put ``files`` beside the notebook; `wait` waits for it."""
+        sent = [{"path": path, "content": base64.b64encode(data).decode("ascii")} for path, data in files.items()]
+        self._begin({"folder": self._folder, "files": sent})
+
+    def introduce(self, notebook: Sequence[str]) -> None:
+        """Have the referee read the instructor's code cells; `wait` waits for it."""
+        self._begin({"cells": list(notebook)})
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until cells can run, for ``seconds`` from then on.
 
         Raises:
             EngineError: it did not get ready. No student's code has run yet, so none is at fault.
         """
-        deadline = self._clock() + START_SECONDS
-        sent = [{"path": path, "content": base64.b64encode(data).decode("ascii")} for path, data in files.items()]
         try:
-            answer = self._ask({"folder": self._folder, "files": sent}, deadline, FRAME_SLACK)
+            answer = self._answer(self._clock() + START_SECONDS, FRAME_SLACK)
         except Lost as lost:
             raise EngineError(f"a sandbox did not get ready: {lost}") from lost
         if answer != {"ready": True}:
             raise EngineError(f"a sandbox did not get ready: {answer}")
-        self._ends = self._clock() + self._limits.timeout
+        self._ends = self._clock() + (self._limits.timeout if seconds is None else seconds)
 
-    def run(self, source: str, *, test: bool = False) -> wire.CellRun:
+    def start(self, files: Mapping[str, bytes]) -> None:
+        """`greet` and `wait`."""
+        self.greet(files)
+        self.wait()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Tell the referee something that it only acknowledges.
+
+        Raises:
+            Lost: it does not.
+        """
+        deadline = self._clock() + self.seconds() + GRACE_SECONDS
+        self.send(wire.encode(message), deadline)
+        if self._answer(deadline, FRAME_SLACK) != {"ready": True}:
+            raise self.lose("garbled")
+
+    def seconds(self) -> float:
+        """What a cell that begins now may take.
+
+        Raises:
+            Lost: it ended before, or the notebook's whole time is up.
+        """
+        if self._lost:
+            raise self._lost
+        seconds = min(self._limits.cell_timeout, self._ends - self._clock())
+        if seconds <= 0:
+            raise self.lose("total")
+        return seconds
+
+    def run(self, source: str) -> wire.CellRun:
         """Run one cell.
-
-        Args:
-            source: the cell.
-            test: run it without IPython's replaceable parts; its last value comes back as plain text.
 
         Raises:
             Lost: the sandbox broke a limit or ended; from then on every call raises this.
         """
-        if self._lost:
-            raise self._lost
-        now = self._clock()
-        seconds = min(self._limits.cell_timeout, self._ends - now)
-        if seconds <= 0:
-            raise self._lose("total")
+        seconds = self.seconds()
         limit = max(0, min(self._limits.output, self._output_left))
         asked = secrets.token_hex(16)  # an answer written in advance does not know it
-        message = {"id": asked, "source": source, "test": test, "seconds": seconds, "limit": limit}
-        answer = self._ask(message, now + seconds + GRACE_SECONDS, limit + FRAME_SLACK)
-        try:
-            return wire.reply(answer, asked)
-        except wire.Garbled as error:
-            raise self._lose("garbled", str(error)) from error
+        deadline = self._clock() + seconds + GRACE_SECONDS
+        self.send(wire.encode({"id": asked, "source": source, "seconds": seconds, "limit": limit}), deadline)
+        frame = self.frame(deadline, limit + FRAME_SLACK)
+        self._output_left -= len(frame)
+        return self.reply(frame, asked)
 
-    def _ask(self, message: dict[str, Any], deadline: float, limit: int) -> dict[str, Any]:
+    def reply(self, frame: bytes, asked: str) -> wire.CellRun:
+        """How the cell ``asked`` went, from a frame that says so.
+
+        Raises:
+            Lost: it does not.
+        """
         try:
-            self._channel.send(wire.encode(message), deadline)
+            return wire.reply(wire.decode(frame), asked)
+        except wire.Garbled as error:
+            raise self.lose("garbled", str(error)) from error
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send bytes.
+
+        Raises:
+            Lost: nobody takes them in time.
+        """
+        try:
+            self._channel.send(data, deadline)
+        except TimeoutError as error:
+            raise self.lose("timeout") from error
+        except OSError as error:
+            raise self.lose(self._channel.why_closed(), str(error)) from error
+
+    def frame(self, deadline: float, limit: int) -> bytes:
+        """The next frame's body, of no more than ``limit`` bytes.
+
+        Raises:
+            Lost: there is none in time.
+        """
+        try:
             (length,) = wire.LENGTH.unpack(self._exactly(wire.LENGTH.size, deadline))
             if length > limit:
-                raise self._lose("output", f"a frame of {length} bytes")
-            self._output_left -= length
-            return wire.decode(self._exactly(length, deadline))
+                raise self.lose("output", f"a frame of {length} bytes")
+            return self._exactly(length, deadline)
         except TimeoutError as error:
-            raise self._lose("timeout") from error
+            raise self.lose("timeout") from error
         except OSError as error:
-            raise self._lose(self._channel.why_closed(), str(error)) from error
+            raise self.lose(self._channel.why_closed(), str(error)) from error
+
+    def lose(self, reason: Reason, detail: str = "") -> Lost:
+        """What to raise when it broke a rule: it is never asked again."""
+        self._lost = Lost(reason, detail)
+        return self._lost
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        try:
+            self.send(wire.encode(message), self._clock() + START_SECONDS)
+        except Lost as lost:
+            raise EngineError(f"a sandbox did not get ready: {lost}") from lost
+
+    def _answer(self, deadline: float, limit: int) -> dict[str, Any]:
+        try:
+            return wire.decode(self.frame(deadline, limit))
         except wire.Garbled as error:
-            raise self._lose("garbled", str(error)) from error
+            raise self.lose("garbled", str(error)) from error
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         while len(self._buffer) < count:
             part = self._channel.receive(deadline)
             if not part:
-                raise self._lose(self._channel.why_closed())
+                raise self.lose(self._channel.why_closed())
             self._buffer += part
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
         return taken
 
-    def _lose(self, reason: Reason, detail: str = "") -> Lost:
-        self._lost = Lost(reason, detail)
-        return self._lost
 
-
-def open_sandbox(client: docker.DockerClient, image: str, limits: Limits, owner: str) -> Sandbox:
+def open_sandbox(
+    client: docker.DockerClient, image: str, limits: Limits, owner: str, command: Sequence[str] = AGENT
+) -> Sandbox:
     """A fresh container of ``image``; leave the ``with`` block and it is gone.
 
     Raises:
         EngineError: Docker refused or cannot be reached.
     """
-    # Twice the time: a notebook with hidden tests is run twice, and removal may lag behind on a busy machine.
     expires = time.time() + START_SECONDS + limits.timeout + EXPIRES_SLACK
     name = f"gpuclass-sandbox-{secrets.token_hex(6)}"
-    return Sandbox(ContainerChannel(client, request(image, limits, name=name, owner=owner, expires=expires)), limits)
+    wanted = request(image, limits, name=name, owner=owner, expires=expires, command=command)
+    return Sandbox(ContainerChannel(client, wanted), limits)
 
 
 def sweep(client: docker.DockerClient, owner: str | None = None, now: Callable[[], float] = time.time) -> int:

@@ -1,4 +1,4 @@
-"""A sandbox for tests that need no Docker: the real agent as a local process. It isolates nothing."""
+"""Sandbox and referee for tests that need no Docker: the real programs as local processes. They isolate nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from gpuclass import ROOT
+from gpuclass.grader.pair import Pair
 from gpuclass.grader.sandbox import Limits, Reason, Sandbox
 
 LIMITS = Limits(cpus=1, memory=2**30, tmp=2**26, processes=64, cell_timeout=20.0, timeout=60.0, output=200_000)
@@ -20,10 +21,10 @@ LIMITS = Limits(cpus=1, memory=2**30, tmp=2**26, processes=64, cell_timeout=20.0
 class ProcessChannel:
     """The agent on two pipes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "agent.py") -> None:
         environment = {**os.environ, "HOME": str(folder), "IPYTHONDIR": str(folder), "PYTHONWARNINGS": "default"}
         self.process = subprocess.Popen(
-            [sys.executable, "-I", str(ROOT / "grading/agent.py")],
+            [sys.executable, "-I", str(ROOT / "grading" / program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
@@ -63,3 +64,11 @@ class ProcessChannel:
 def local_sandbox(folder: Path, limits: Limits = LIMITS) -> Sandbox:
     folder.mkdir(parents=True, exist_ok=True)
     return Sandbox(ProcessChannel(folder), limits, folder=str(folder))
+
+
+def local_pair(folder: Path, limits: Limits = LIMITS) -> Pair:
+    """What the referee leaves on disk is nothing: it has an empty folder of its own."""
+    other = folder / "referee"
+    other.mkdir(parents=True, exist_ok=True)
+    referee = Sandbox(ProcessChannel(other, "referee.py"), limits)
+    return Pair(local_sandbox(folder / "student", limits), referee, limits)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.grader.execute import Cell, Ran, points_of, run
+from gpuclass.grader.execute import Cell, Plan, Ran, points_of, run
 from gpuclass.grader.sandbox import Limits, Lost
 from gpuclass.grader.wire import CellRun, made
-from tests.grader.agents import LIMITS, local_sandbox
+from tests.grader.agents import LIMITS, local_pair, local_sandbox
 from tests.grader.courses import RIGHT
 
 pytestmark = pytest.mark.slow
@@ -21,9 +21,8 @@ QUICK = dataclasses.replace(LIMITS, cell_timeout=0.5)
 
 def played(folder: Path, *sources: str, limits: Limits = LIMITS) -> list[Ran]:
     """Run ``sources``, then a test of ``add``."""
-    with local_sandbox(folder, limits) as sandbox:
-        sandbox.start({})
-        return run([*(Cell(source, test=False) for source in sources), TEST], sandbox)
+    cells = [*(Cell(source) for source in sources), TEST]
+    return run(cells, lambda: local_pair(folder, limits), Plan(notebook=[RIGHT, TEST.source]), limits.timeout)
 
 
 def text_of(ran: Ran) -> str:
@@ -82,13 +81,12 @@ CLOSE_EVERYTHING = "import os\nfor fd in range(50, 300):\n    try: os.close(fd)\
     ],
     ids=["ignores the alarm", "exits", "kills itself", "closes the channel", "forges", "floods"],
 )
-def test_a_sandbox_that_ends_loses_only_what_follows(source: str, reason: str, tmp_path: Path) -> None:
+def test_a_cell_that_ends_the_sandbox_costs_nothing_else(source: str, reason: str, tmp_path: Path) -> None:
     first, ended, tested = played(tmp_path, RIGHT, source, limits=QUICK)
     assert isinstance(first, CellRun)
     assert isinstance(ended, Lost)
     assert ended.reason == reason
-    assert tested is None
-    assert points_of(tested, 2.0) == 0.0
+    assert points_of(tested, 2.0) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -144,14 +142,6 @@ def test_replacing_parts_of_ipython_gives_no_points(name: str, tmp_path: Path) -
     assert points_of(tested, 2.0) == 0.0
 
 
-def test_a_replaced_ast_module_gives_no_points(tmp_path: Path) -> None:
-    with local_sandbox(tmp_path) as sandbox:
-        sandbox.start({})
-        sandbox.run("import ast, asyncio\nast.Expr = type('Expr', (), {})\nast.Expression = asyncio.run = None")
-        assert points_of(sandbox.run("0.5", test=True), 2.0) == 0.5
-        assert points_of(sandbox.run("await asyncio.sleep(0)\n0.5", test=True), 2.0) == 0.5
-
-
 def test_printing_goes_where_it_was_printed_from(tmp_path: Path) -> None:
     source = "import os, sys\nprint('a')\nos.system('echo b; echo c >&2')\nprint('d', file=sys.stderr)"
     ran = played(tmp_path, source)[0]
@@ -169,14 +159,6 @@ def test_magics_awaits_and_displays_work(tmp_path: Path) -> None:
     assert "two" in text_of(shown)
     assert "one" not in text_of(shown)
     assert "<b>x</b>" in text_of(shown)
-
-
-def test_a_test_may_end_in_an_await_or_a_magic(tmp_path: Path) -> None:
-    with local_sandbox(tmp_path) as sandbox:
-        sandbox.start({})
-        awaited = sandbox.run("import asyncio\nawait asyncio.sleep(0)\n1.5", test=True)
-        assert awaited.outputs[0].data["text/plain"] == "1.5"
-        assert sandbox.run("%time 3", test=True).ok
 
 
 def test_files_lie_beside_the_notebook_and_do_not_shadow_modules(tmp_path: Path) -> None:

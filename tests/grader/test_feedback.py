@@ -20,7 +20,7 @@ from gpuclass import ROOT
 from gpuclass.exchange.wire import FEEDBACK_MARK
 from gpuclass.grader.feedback import page
 from gpuclass.grader.job import Task, grade
-from tests.grader.agents import LIMITS, local_sandbox
+from tests.grader.agents import LIMITS, local_pair
 from tests.grader.courses import cell, notebook, write
 
 pytestmark = [
@@ -135,7 +135,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = write(course / "submitted" / "kim" / "ps1", submission())
     task = Task(str(course), "camp", "en", "ps1", "kim", str(folder))
     made = iter(range(10))
-    outcome = grade(task, lambda: local_sandbox(sandboxes / str(next(made))), LIMITS)
+    outcome = grade(task, lambda: local_pair(sandboxes / str(next(made))), LIMITS)
     assert outcome.status == "graded", outcome.reason
     assert {key: outcome.cells[key] for key in HIDDEN} == {**dict.fromkeys(HIDDEN, 0.0), "last-value": 1.0}
     return course, Path(outcome.feedback["ps1.html"]).read_text(encoding="utf-8")

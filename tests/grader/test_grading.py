@@ -24,9 +24,10 @@ from gpuclass.grader.course import CONFIGURATION, Course, CourseError
 from gpuclass.grader.formgrader import ServiceAPI
 from gpuclass.grader.grade import give_to_owner
 from gpuclass.grader.job import Graded, Task, grade
-from gpuclass.grader.sandbox import EngineError, Sandbox
+from gpuclass.grader.pair import REPLAYS, Pair
+from gpuclass.grader.sandbox import EngineError
 from gpuclass.roster import Roster
-from tests.grader.agents import LIMITS, local_sandbox
+from tests.grader.agents import LIMITS, local_pair
 from tests.grader.courses import RIGHT, by_id, cell, notebook, released, solved, source_version, write
 
 pytestmark = [
@@ -67,8 +68,8 @@ def grade_it(course: Path, tmp_path: Path) -> GradeIt:
         task = Task(str(course), "camp", "en", "ps1", student, str(folder), **more)
         made = iter(range(10))
 
-        def opened() -> Sandbox:
-            return local_sandbox(tmp_path / f"sandbox{next(made)}", limits)  # type: ignore[arg-type]  # Limits
+        def opened() -> Pair:
+            return local_pair(tmp_path / f"sandbox{next(made)}", limits)  # type: ignore[arg-type]  # Limits
 
         return grade(task, opened, limits)  # type: ignore[arg-type]  # Limits
 
@@ -128,13 +129,21 @@ def test_warnings_and_progress_bars_on_stderr_cost_nothing(grade_it: GradeIt) ->
     assert grade_it(solved(add=noisy)).cells == FULL
 
 
-def test_a_sandbox_that_ends_loses_only_what_follows(grade_it: GradeIt) -> None:
+def test_a_cell_that_ends_python_costs_nothing_but_itself(grade_it: GradeIt) -> None:
     nb = solved()
     nb.cells.insert(nb.cells.index(by_id(nb, "scale")), cell("code", "import os\nos._exit(0)"))
     graded = grade_it(nb)
     assert graded.status == "graded"
-    assert graded.cells == {**FULL, "test-scale": 0.0}
+    assert graded.cells == FULL
     assert "Python ended in this cell" in page(graded)
+
+
+def test_a_notebook_that_ends_python_again_and_again_is_begun_anew_only_so_often(grade_it: GradeIt) -> None:
+    nb = solved()
+    for _ in range(REPLAYS + 1):
+        nb.cells.insert(nb.cells.index(by_id(nb, "scale")), cell("code", "import os\nos._exit(0)"))
+    graded = grade_it(nb)
+    assert graded.cells == {**FULL, "test-scale": 0.0}
     assert "running had stopped before it" in page(graded)
 
 
@@ -311,7 +320,7 @@ def test_nothing_a_student_wrote_runs_in_the_teachers_page(grade_it: GradeIt) ->
 
 
 def test_an_engine_that_cannot_start_a_sandbox_fails_the_job_without_a_score(course: Path, tmp_path: Path) -> None:
-    def refuse() -> Sandbox:
+    def refuse() -> Pair:
         raise EngineError("Docker did not start a sandbox: no space left")
 
     folder = write(tmp_path / "kim", solved())
@@ -321,7 +330,7 @@ def test_an_engine_that_cannot_start_a_sandbox_fails_the_job_without_a_score(cou
 
 def test_an_assignment_without_source_version_fails_with_a_reason(course: Path, tmp_path: Path) -> None:
     graded = grade(
-        Task(str(course), "camp", "en", "ps9", "kim", str(tmp_path)), lambda: local_sandbox(tmp_path), LIMITS
+        Task(str(course), "camp", "en", "ps9", "kim", str(tmp_path)), lambda: local_pair(tmp_path), LIMITS
     )
     assert graded.status == "failed"
     assert "no source version of 'ps9'" in graded.reason
@@ -353,7 +362,7 @@ def test_what_only_graders_read_stays_hidden_when_a_cell_is_put_back(course: Pat
     for student, sent in (("nothing", "{}"), ("deleted", notebook()), ("broken", "{")):
         folder = write(tmp_path / student, sent, "other" if student == "nothing" else "ps2")
         task = Task(str(course), "camp", "en", "ps2", student, str(folder))
-        graded = grade(task, lambda: local_sandbox(tmp_path / "sandbox"), LIMITS)
+        graded = grade(task, lambda: local_pair(tmp_path / "sandbox"), LIMITS)
         assert graded.max_score == 4
         text = Path(graded.feedback["ps2.html"]).read_text(encoding="utf-8")
         assert "hidden" not in text

@@ -106,10 +106,9 @@ FINE = {"ok": True, "outputs": []}
 
 def test_a_cell_goes_out_and_its_outputs_come_back() -> None:
     sandbox, script = started({"ok": True, "outputs": [{"type": "stream", "name": "stdout", "text": "hi"}]})
-    run = sandbox.run("print('hi')", test=True)
+    run = sandbox.run("print('hi')")
     assert run.outputs[0].text == "hi"
     assert script.asked["source"] == "print('hi')"
-    assert script.asked["test"] is True
     assert script.asked["seconds"] == 5.0
 
 

@@ -1,0 +1,584 @@
+"""The referee: runs test cells in a process that no student's code can reach.
+
+A test's own names, imports, and what the instructor's read-only cells define live here. Other names are looked up in
+the process that ran the student's cells, through the door: plain data and tensors come over as copies; functions and
+objects stay there and are represented by a `Handle`, and only where the instructor's own notebook has a function or
+object too.
+
+Whatever comes through the door may be forged. It is decoded by exact type (`door`), it never decides a comparison, and
+what does not belong ends the test without points: a `Fault` cannot be caught for good.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import json
+import linecache
+import os
+import random
+import re
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).parent))  # Python starts isolated: it knows no folder of ours
+from channel import TEST_NAME, Channel, Outputs, Stream, explain
+from door import DOOR, CellTimeout, Decoder, DoorError, Encoder, Side
+
+del sys.path[0]
+
+TEXT_LIMIT = 2000  # characters of a student's error, and of the text of an object
+TRACE_LIMIT = 4000
+NAME_LIMIT = 60
+PRINTED_LIMIT = 20_000
+_CLASSES_LIMIT = 20
+_MAGIC = re.compile(r"^\s*[%!?].*$", re.MULTILINE)
+_PRIVATE = re.compile(r"_")
+_STAND_IN_METHODS = frozenset(
+    ("__call__", "__len__", "__iter__", "__next__", "__getitem__", "__contains__", "__enter__", "__exit__")
+)
+_FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.BuiltinMethodType)
+
+
+class Fault(BaseException):
+    """The test cannot go on: something that must not cross the door was to cross it."""
+
+
+class Raised(BaseException):
+    """Carries what the student's code raised past this side's own error handling."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Handle:
+    """An object in the student's process. What is done with it is done there; it never decides a comparison."""
+
+    __slots__ = ("_kind", "_number", "_open", "_path", "_referee")
+
+    def __init__(self, referee: Referee, number: int, path: str, kind: str, is_open: bool) -> None:
+        self._referee = referee
+        self._number = number
+        self._path = path
+        self._kind = kind
+        self._open = is_open
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it, there."""
+        return self._do("call", "()", *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            if name in ("__name__", "__qualname__"):
+                return self._path.rsplit(".", 1)[-1]
+            raise AttributeError(name)
+        return self._do("attr", f".{name}", name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._do("item", "[]", key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._do("setitem", "", key, value)
+
+    def __len__(self) -> int:
+        return int(self._plain("len", int))
+
+    def __iter__(self) -> Any:
+        return self._do("iter", ".__iter__()")
+
+    def __next__(self) -> Any:
+        return self._do("next", "[]")
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(self._plain("contains", bool, value))
+
+    def __enter__(self) -> Any:
+        return self._do("enter", ".__enter__()")
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        return bool(self._do("exit", "", None, None, None))
+
+    def __int__(self) -> int:
+        return int(self._plain("int", int))
+
+    def __float__(self) -> float:
+        return float(self._plain("float", float))
+
+    def __bool__(self) -> bool:
+        return bool(self._plain("bool", bool))
+
+    def __instancecheck__(self, value: object) -> bool:
+        return type(value) is Handle and bool(self._plain("isinstance", bool, value))
+
+    def __str__(self) -> str:
+        return str(self._plain("str", str))[:TEXT_LIMIT] if self._open else repr(self)
+
+    def __repr__(self) -> str:
+        return f"<student's {self._kind}>"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is Handle and self._open and other._open:
+            return self is other
+        raise self._referee.refuse(self, "==")
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def _refused(self, *_: object) -> NoReturn:
+        raise self._referee.refuse(self, "<, + and the like")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __round__ = __index__ = _refused
+    __pow__ = __mod__ = __floordiv__ = __and__ = __or__ = __xor__ = __invert__ = __format__ = _refused
+    __reduce_ex__ = __array__ = __complex__ = _refused
+
+    def _do(self, op: str, step: str, *args: Any, **kwargs: Any) -> Any:
+        if not self._open:
+            raise self._referee.refuse(self, op)
+        return self._referee.student(op, self._path + step, (self, *args), kwargs)
+
+    def _plain(self, op: str, kind: type, *args: Any) -> Any:
+        value = self._do(op, "", *args)
+        if type(value) is not kind:
+            raise self._referee.refuse(self, op)
+        return value
+
+
+class Referee(Side):
+    """This side of the door."""
+
+    def __init__(self, channel: Channel, outputs: Outputs) -> None:
+        super().__init__(lambda: self._frame(channel.read()), channel.write)
+        self.fault: BaseException | None = None
+        self.contract: set[str] = set()
+        self._outputs = outputs
+        self._ends = 0.0
+        self._printed = 0
+        self._path = ""
+        self._handles: dict[int, Handle] = {}
+        self._lent: list[Any] = []  # functions and objects of tests that the student's side knows by number
+        self._lent_numbers: dict[int, int] = {}
+        self._raised: list[BaseException] = []  # by functions of the test that the student's code called
+        self._sent_state: object = None
+
+    def begin(self, ends: float) -> None:
+        """A test begins, which may take until ``ends``."""
+        self.fault = None
+        self._ends = ends
+        self._printed = 0
+        self._nested = 0
+        self._working, self._late = True, False
+
+    def student(self, op: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Have the student's side do something; ``path`` says what the answer is to the contract."""
+        if self.fault:
+            raise self.fault
+        outer, self._path = self._path, path
+        message = {"op": op, "seconds": max(0.001, self._ends - time.monotonic())}
+        try:
+            value, answer = self.ask(message, [self._state(), _grad_enabled(), *args], kwargs)
+            self._remark(answer)
+        except Raised as raised:
+            if isinstance(raised.error, CellTimeout):
+                self.fault = raised.error
+            raise raised.error from None
+        except (Fault, CellTimeout) as error:
+            self.fault = self.fault or error
+            raise
+        except DoorError as error:
+            self.fault = Fault(f"{path}: {error}")
+            raise self.fault from None
+        except BaseException as error:
+            self.fault = Fault(f"{path}: an answer that makes no sense ({type(error).__name__})")
+            raise self.fault from None
+        finally:
+            self._path = outer
+        if self.fault:
+            raise self.fault
+        return value
+
+    def refuse(self, handle: Handle, what: str) -> Fault:
+        """The fault of using a student's object where a test needs data."""
+        fault = Fault(f"{handle._path}: plain data or a tensor belongs here, not an object ({handle._kind}, {what})")
+        self.fault = self.fault or fault
+        return fault
+
+    def alarm(self, *_: object) -> None:
+        """The test's time is up; it stays so when the test catches it."""
+        self.fault = self.fault or CellTimeout("the cell was stopped: its time was up")
+        super().alarm()
+
+    def finish(self) -> None:
+        """Raise the fault that a test has caught and gone on from."""
+        if self.fault:
+            raise self.fault
+
+    def perform(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call a function that a test gave to the student's code; nothing else can be asked for."""
+        self._path = "callback()"
+        number, name = message["on"], message["name"]
+        if type(number) is not int or not 0 <= number < len(self._lent):
+            raise DoorError("nothing that was lent")
+        target = self._lent[number]
+        if name is None:
+            return target(*args, **kwargs)
+        if type(target) in _FUNCTIONS or type(name) is not str:
+            raise DoorError("a function has no parts")
+        if name.startswith("."):
+            if _PRIVATE.match(name[1:]):
+                raise AttributeError(name[1:])
+            return getattr(target, name[1:])
+        if name not in _methods(target):
+            raise DoorError("no such method")
+        return getattr(target, name)(*args, **kwargs)
+
+    def describe(self, value: object) -> list[Any]:
+        """A handle's number; a name in a library; or a number for what is lent."""
+        if type(value) is Handle:
+            return ["h", value._number]
+        if isinstance(value, types.ModuleType):
+            raise DoorError("a module cannot be given to a student's function")
+        home = getattr(value, "__module__", None)
+        name = getattr(value, "__qualname__", None)
+        if isinstance(value, (*_FUNCTIONS, type)) and isinstance(home, str) and isinstance(name, str):
+            if home != __name__ and getattr(sys.modules.get(home), name, None) is value:
+                return ["lib", home, name]
+            return ["cb", self.lend(value), name.rsplit(".", 1)[-1]]
+        kind = type(value)
+        if kind.__module__ == __name__:
+            methods = _methods(value)
+            dunders = sorted(each for each in methods if each.startswith("__"))
+            return ["fake", self.lend(value), kind.__name__, dunders, sorted(set(methods) - set(dunders))]
+        raise DoorError(
+            f"a value of type {kind.__module__}.{kind.__qualname__} cannot be given to a student's function"
+        )
+
+    def lend(self, value: object) -> int:
+        """The number by which the student's side may call ``value``."""
+        number = self._lent_numbers.get(id(value))
+        if number is None:
+            number = self._lent_numbers[id(value)] = len(self._lent)
+            self._lent.append(value)
+        return number
+
+    def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
+        """A handle, open only where the contract has one; or what was lent."""
+        match raw:
+            case ["h", int() as number, str() as kind, bool(), list()] if type(number) is int and number >= 0:
+                is_open = self._path in self.contract
+                known = self._handles.get(number)
+                if known is None or (is_open and not known._open):
+                    shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
+                    known = self._handles[number] = Handle(self, number, self._path, shown, is_open)
+                return known
+            case ["cb", int() as number] if type(number) is int and 0 <= number < len(self._lent):
+                return self._lent[number]
+        raise DoorError("nothing that a student's side says")
+
+    def describe_error(self, error: BaseException, encoder: Encoder) -> dict[str, Any]:
+        """What a test's function raised; a fault or timeout stays one after the student's code has seen it."""
+        if isinstance(error, Fault | CellTimeout | DoorError):
+            self.fault = self.fault or (Fault(str(error)) if isinstance(error, DoorError) else error)
+        self._raised.append(error)
+        classes = [each.__name__ for each in type(error).__mro__]
+        return {"classes": classes, "text": str(error)[:TEXT_LIMIT], "number": len(self._raised) - 1}
+
+    def rebuild_error(self, message: dict[str, Any], decoder: Decoder) -> BaseException:
+        """What the student's code raised: a class of that name over the first of its classes that Python itself has."""
+        number = message["number"]
+        if type(number) is int and 0 <= number < len(self._raised):
+            return Raised(self._raised[number])
+        names, text, trace = message["classes"], message["text"], message["trace"]
+        if type(names) is not list or not names or len(names) > 1000 or type(text) is not str or type(trace) is not str:
+            raise DoorError("no error")
+        if any(type(name) is not str or len(name) > 1000 for name in names):
+            raise DoorError("no names of classes")
+        if names[0] == "CellTimeout":
+            return Raised(CellTimeout("the cell was stopped: its time was up"))
+        return Raised(_error(names[:_CLASSES_LIMIT], text[:TEXT_LIMIT], trace[:TRACE_LIMIT]))
+
+    def _receive(self) -> tuple[dict[str, Any], list[memoryview]]:
+        try:
+            return super()._receive()
+        except DoorError:
+            os._exit(1)  # nobody knows any more whose turn it is
+
+    def _frame(self, frame: bytes | None) -> bytes:
+        if frame is None or not frame.startswith(DOOR):
+            os._exit(1)  # the host has gone
+        return frame
+
+    def _remark(self, answer: dict[str, Any]) -> None:
+        """What the student's code printed, and whether it drew random numbers."""
+        printed, drew = answer["printed"], answer["drew"]
+        if type(printed) is not str or type(drew) is not bool:
+            raise DoorError("remarks that make no sense")
+        shown = printed[: max(0, PRINTED_LIMIT - self._printed)]
+        self._printed += len(shown)
+        self._outputs.stream("stdout", shown)
+        if drew:
+            # In one process the next draw would differ too. Its state is not taken over from there: who chose it
+            # would choose what a test draws next.
+            _advance()
+            self._sent_state = None
+
+    def _state(self) -> object:
+        """The random state, if it is not what the student's side has."""
+        state = _random_state()
+        if state == self._sent_state:
+            return None
+        self._sent_state = state
+        return state
+
+
+def _methods(value: object) -> list[str]:
+    """What of an object of a test the student's code may call."""
+    names = [name for name in dir(type(value)) if callable(getattr(type(value), name, None))]
+    own = [name for name, each in vars(value).items() if callable(each)] if hasattr(value, "__dict__") else []
+    return [name for name in {*names, *own} if not name.startswith("_") or name in _STAND_IN_METHODS]
+
+
+def _error(names: list[str], text: str, trace: str) -> BaseException:
+    bases = (getattr(builtins, name, None) for name in names)
+    base = next((each for each in bases if isinstance(each, type) and issubclass(each, BaseException)), Exception)
+    name = re.sub(r"\W", "", names[0])[:NAME_LIMIT] or "Error"
+    kind = base if base.__name__ == name else type(name, (base,), {"__module__": "builtins", "__str__": lambda _: text})
+    error: BaseException = kind.__new__(kind, text)
+    error.args = (text,)
+    if trace:
+        error.add_note(trace)
+    return error
+
+
+def _grad_enabled() -> bool:
+    torch = sys.modules.get("torch")
+    return bool(torch.is_grad_enabled()) if torch else True
+
+
+def _random_state() -> list[object]:
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    legacy = numpy.random.get_state(legacy=True) if numpy else None
+    return [
+        random.getstate(),
+        legacy and (legacy[1].tobytes(), *legacy[2:]),
+        torch and torch.random.get_rng_state().numpy().tobytes(),
+    ]
+
+
+def _advance() -> None:
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    random.random()  # noqa: S311  # not for secrets
+    if numpy:
+        numpy.random.random()
+    if torch:
+        torch.rand(1)
+
+
+class Names(dict[str, Any]):
+    """The globals of tests: what is missing is looked up with the student."""
+
+    def __init__(self, referee: Referee) -> None:
+        super().__init__(__name__=__name__, __builtins__=builtins, display=lambda *_, **__: None)
+        self._referee = referee
+        self.student: set[str] = set()  # names that the instructor's notebook binds
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self.student:
+            raise KeyError(name)
+        return self._referee.student("get", name, (name,), {})
+
+
+class Tests:
+    """Runs test cells, one after another, in one namespace."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._outputs = Outputs()
+        self._referee = Referee(channel, self._outputs)
+        self._names = Names(self._referee)
+        self._streams = Stream(self._outputs, "stdout"), Stream(self._outputs, "stderr")
+        signal.signal(signal.SIGALRM, self._referee.alarm)
+
+    def know(self, cells: list[str]) -> None:
+        """Learn the instructor's notebook: import what it imports, note its names and what has a handle in it."""
+        trees = [_parsed(source) for source in cells]
+        for tree in trees:
+            self._names.student |= _bound(tree)
+            self._define(tree, only=(ast.Import, ast.ImportFrom))
+        self._referee.contract = _contract(trees)
+
+    def reached(self, source: str, locked: bool) -> None:
+        """A cell of the instructor's was reached. A read-only one's functions, classes and literals count as written.
+
+        Args:
+            source: the cell in the instructor's notebook.
+            locked: whether it is read-only.
+        """
+        tree = _parsed(source)
+        for name in _bound(tree):
+            self._names.pop(name, None)  # no test's value of that name outlives it
+        kinds = (ast.Import, ast.ImportFrom)
+        self._define(tree, only=(*kinds, ast.FunctionDef, ast.ClassDef, ast.Assign) if locked else kinds)
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run one test cell and say how it went."""
+        self._outputs.start(request["limit"])
+        sys.stdout, sys.stderr = self._streams
+        self._referee.begin(time.monotonic() + request["seconds"])
+        ok = False
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+                value = self._evaluate(request["source"])
+                ok = True
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            self._referee.finish()
+            if type(value) is Handle:
+                raise self._referee.refuse(value, "a test's last value")  # noqa: TRY301  # like any other fault
+            if value is not None:
+                self._outputs.show("result", {"text/plain": repr(value)})
+        except BaseException as error:  # whatever ended the test, the test did not pass
+            ok = False
+            explain(error, self._outputs)
+        return {"id": request["id"], "ok": ok, "outputs": self._outputs.take()}
+
+    def _evaluate(self, source: str) -> object:
+        name = f"{TEST_NAME} {hash(source) & 0xFFFFFF:06x}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        tree = ast.parse(source, name)
+        lent = self._for_class_bodies(tree)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        try:
+            exec(compile(tree, name, "exec"), self._names)  # noqa: S102  # the instructor's test
+            return eval(compile(ast.Expression(last.value), name, "eval"), self._names) if last else None  # noqa: S307
+        finally:
+            for each, value in lent.items():
+                if self._names.get(each) is value:
+                    del self._names[each]
+
+    def _for_class_bodies(self, tree: ast.Module) -> dict[str, Any]:
+        """Python looks names up in a class body without asking `Names`: get them beforehand."""
+        loads = {
+            node.id
+            for each in ast.walk(tree)
+            if isinstance(each, ast.ClassDef)
+            for node in ast.walk(each)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        wanted = (loads & self._names.student) - set(self._names) - _bound(tree)
+        lent: dict[str, Any] = {}
+        for name in wanted:
+            with contextlib.suppress(Exception):  # the class body will say so, if it gets there
+                lent[name] = self._names[name]
+        self._names.update(lent)
+        return lent
+
+    def _define(self, tree: ast.Module, only: tuple[type, ...]) -> None:
+        for statement in tree.body:
+            if not isinstance(statement, only):
+                continue
+            if isinstance(statement, ast.Assign) and not _is_literal(statement.value):
+                continue
+            module = ast.Module([statement], [])
+            with contextlib.suppress(Exception):  # what it needs is the student's: then its names are, too
+                exec(compile(module, "<instructor>", "exec"), self._names)  # noqa: S102  # the instructor's cell
+
+
+def _parsed(source: str) -> ast.Module:
+    """A notebook cell without its magics; empty if it is not Python."""
+    if source.lstrip().startswith("%%"):
+        return ast.Module([], [])
+    try:
+        return ast.parse(_MAGIC.sub("", source))
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+class _Bindings(ast.NodeVisitor):
+    """The names that a cell binds in the notebook's namespace."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.names.add(node.name)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.names.add(node.name)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.names.add(node.name)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """Binds nothing outside."""
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self.names.add(node.id)
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    bindings = _Bindings()
+    bindings.visit(tree)
+    return bindings.names
+
+
+def _contract(trees: list[ast.Module]) -> set[str]:
+    """Where the instructor's notebook has a function or object itself: its functions, classes and their instances."""
+    found: set[str] = set()
+    statements = [statement for tree in trees for statement in tree.body]
+    classes = {each.name: each for each in statements if isinstance(each, ast.ClassDef)}
+
+    def instance(path: str, name: str, seen: frozenset[str] = frozenset()) -> None:
+        found.add(path)
+        for each in classes[name].body:
+            if isinstance(each, ast.FunctionDef):
+                found.add(f"{path}.{each.name}")
+        for base in classes[name].bases:
+            if isinstance(base, ast.Name) and base.id in classes and base.id not in seen:
+                instance(path, base.id, seen | {name})
+
+    for each in statements:
+        match each:
+            case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
+                found.add(name)
+            case ast.ClassDef(name=name):
+                instance(name, name)
+                instance(f"{name}()", name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id=of))) if of in classes:
+                instance(name, of)
+    return found
+
+
+def main() -> None:
+    """Learn the notebook, then run tests until the host goes away."""
+    channel = Channel()
+    tests = Tests(channel)
+    while (frame := channel.read()) is not None:
+        request = json.loads(frame)
+        match request:
+            case {"cells": cells}:
+                tests.know(cells)
+                channel.answer({"ready": True})
+            case {"reached": source, "locked": locked}:
+                tests.reached(source, locked)
+                channel.answer({"ready": True})
+            case _:
+                channel.answer(tests.run(request))
+
+
+if __name__ == "__main__":
+    main()
