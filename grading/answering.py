@@ -149,11 +149,7 @@ class Answering(Side):
             text = str(error)
         except Exception:
             text = ""
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if not ours(frame.filename)
-        ]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not ours(frame.filename)]
         lines = "".join(traceback.format_list(frames[-TRACE_LINES:]))[-TRACE_CHARACTERS:]
         classes = [each.__name__ for each in type(error).__mro__]
         return {"classes": classes, "text": text[:TRACE_CHARACTERS], "trace": lines, "number": _number_of(error)}

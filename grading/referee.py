@@ -62,11 +62,11 @@ class Handle:
     __slots__ = ("_kind", "_number", "_open", "_path", "_referee")
 
     def __init__(self, referee: Referee, number: int, path: str, kind: str, is_open: bool) -> None:
-        self._referee = referee
-        self._number = number
-        self._path = path
-        self._kind = kind
-        self._open = is_open
+        for name, value in (
+            *(("_referee", referee), ("_number", number), ("_path", path)),
+            *(("_kind", kind), ("_open", is_open)),
+        ):
+            object.__setattr__(self, name, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it, there."""
@@ -78,6 +78,9 @@ class Handle:
                 return self._path.rsplit(".", 1)[-1]
             raise AttributeError(name)
         return self._do("attr", f".{name}", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._do("setattr", "", name, value)
 
     def __getitem__(self, key: Any) -> Any:
         return self._do("item", "[]", key)
@@ -542,11 +545,17 @@ def _contract(trees: list[ast.Module]) -> set[str]:
     statements = [statement for tree in trees for statement in tree.body]
     classes = {each.name: each for each in statements if isinstance(each, ast.ClassDef)}
 
+    def function(path: str, node: ast.stmt) -> None:
+        found.add(path)
+        yields = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
+        if yields or path.endswith((".__iter__", ".__enter__")):
+            found.add(f"{path}()")
+
     def instance(path: str, name: str, seen: frozenset[str] = frozenset()) -> None:
         found.add(path)
         for each in classes[name].body:
             if isinstance(each, ast.FunctionDef):
-                found.add(f"{path}.{each.name}")
+                function(f"{path}.{each.name}", each)
         for base in classes[name].bases:
             if isinstance(base, ast.Name) and base.id in classes and base.id not in seen:
                 instance(path, base.id, seen | {name})
@@ -554,7 +563,7 @@ def _contract(trees: list[ast.Module]) -> set[str]:
     for each in statements:
         match each:
             case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
-                found.add(name)
+                function(name, each)
             case ast.ClassDef(name=name):
                 instance(name, name)
                 instance(f"{name}()", name)

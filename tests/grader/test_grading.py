@@ -329,9 +329,7 @@ def test_an_engine_that_cannot_start_a_sandbox_fails_the_job_without_a_score(cou
 
 
 def test_an_assignment_without_source_version_fails_with_a_reason(course: Path, tmp_path: Path) -> None:
-    graded = grade(
-        Task(str(course), "camp", "en", "ps9", "kim", str(tmp_path)), lambda: local_pair(tmp_path), LIMITS
-    )
+    graded = grade(Task(str(course), "camp", "en", "ps9", "kim", str(tmp_path)), lambda: local_pair(tmp_path), LIMITS)
     assert graded.status == "failed"
     assert "no source version of 'ps9'" in graded.reason
 
