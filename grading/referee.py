@@ -163,10 +163,11 @@ class Referee(Side):
         self._ends = 0.0
         self._printed = 0
         self._path = ""
-        self._handles: dict[int, Handle] = {}
-        self._lent: list[Any] = []  # functions and objects of tests that the student's side knows by number
+        self._handles: dict[tuple[int, str], Handle] = {}
+        self._last = 0  # number given to something of a test's
+        self._lent: dict[int, Any] = {}  # functions and objects of this test that the student's side knows by number
         self._lent_numbers: dict[int, int] = {}
-        self._raised: list[BaseException] = []  # by functions of the test that the student's code called
+        self._raised: dict[int, BaseException] = {}  # by functions of this test that the student's code called
         self._sent_state: object = None
 
     def begin(self, ends: float) -> None:
@@ -176,6 +177,9 @@ class Referee(Side):
         self._printed = 0
         self._nested = 0
         self._working, self._late = True, False
+        self._lent.clear()
+        self._lent_numbers.clear()
+        self._raised.clear()
 
     def student(self, op: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Have the student's side do something; ``path`` says what the answer is to the contract."""
@@ -225,12 +229,12 @@ class Referee(Side):
         """Call a function that a test gave to the student's code; nothing else can be asked for."""
         self._path = "callback()"
         number, name = message["on"], message["name"]
-        if type(number) is not int or not 0 <= number < len(self._lent):
+        if type(number) is not int or number not in self._lent:
             raise DoorError("nothing that was lent")
         target = self._lent[number]
         if name is None:
             return target(*args, **kwargs)
-        if type(target) in _FUNCTIONS or type(name) is not str:
+        if isinstance(target, (*_FUNCTIONS, type)) or type(name) is not str:
             raise DoorError("a function has no parts")
         if name.startswith("."):
             if _PRIVATE.match(name[1:]):
@@ -265,21 +269,24 @@ class Referee(Side):
         """The number by which the student's side may call ``value``."""
         number = self._lent_numbers.get(id(value))
         if number is None:
-            number = self._lent_numbers[id(value)] = len(self._lent)
-            self._lent.append(value)
+            number = self._lent_numbers[id(value)] = self._next()
+            self._lent[number] = value
         return number
+
+    def _next(self) -> int:
+        """A number that was never given before: what an earlier test lent is not to be had any more."""
+        self._last += 1
+        return self._last
 
     def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
         """A handle, open only where the contract has one; or what was lent."""
         match raw:
             case ["h", int() as number, str() as kind, bool(), list()] if type(number) is int and number >= 0:
-                is_open = self._path in self.contract
-                known = self._handles.get(number)
-                if known is None or (is_open and not known._open):
-                    shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
-                    known = self._handles[number] = Handle(self, number, self._path, shown, is_open)
-                return known
-            case ["cb", int() as number] if type(number) is int and 0 <= number < len(self._lent):
+                # What an object may be used for depends on where it turns up, not on what it was elsewhere.
+                shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
+                made = Handle(self, number, self._path, shown, self._path in self.contract)
+                return self._handles.setdefault((number, self._path), made)
+            case ["cb", int() as number] if type(number) is int and number in self._lent:
                 return self._lent[number]
         raise DoorError("nothing that a student's side says")
 
@@ -287,14 +294,15 @@ class Referee(Side):
         """What a test's function raised; a fault or timeout stays one after the student's code has seen it."""
         if isinstance(error, Fault | CellTimeout | DoorError):
             self.fault = self.fault or (Fault(str(error)) if isinstance(error, DoorError) else error)
-        self._raised.append(error)
+        number = self._next()
+        self._raised[number] = error
         classes = [each.__name__ for each in type(error).__mro__]
-        return {"classes": classes, "text": str(error)[:TEXT_LIMIT], "number": len(self._raised) - 1}
+        return {"classes": classes, "text": str(error)[:TEXT_LIMIT], "number": number}
 
     def rebuild_error(self, message: dict[str, Any], decoder: Decoder) -> BaseException:
         """What the student's code raised: a class of that name over the first of its classes that Python itself has."""
         number = message["number"]
-        if type(number) is int and 0 <= number < len(self._raised):
+        if type(number) is int and number in self._raised:
             return Raised(self._raised[number])
         names, text, trace = message["classes"], message["text"], message["trace"]
         if type(names) is not list or not names or len(names) > 1000 or type(text) is not str or type(trace) is not str:
@@ -549,7 +557,7 @@ def _contract(trees: list[ast.Module]) -> set[str]:
         found.add(path)
         yields = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
         if yields or path.endswith((".__iter__", ".__enter__")):
-            found.add(f"{path}()")
+            found.update((f"{path}()", f"{path}().__iter__()"))
 
     def instance(path: str, name: str, seen: frozenset[str] = frozenset()) -> None:
         found.add(path)

@@ -65,7 +65,7 @@ class Plan:
     """What a notebook's run needs: the student's files and the code of the instructor's version."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
-    notebook: Sequence[str] = ()
+    notebook: Sequence[str] = ()  # its tests left out
 
 
 def run(
@@ -275,9 +275,9 @@ def _number_in(output: NotebookNode) -> float | None:
 
 
 def _originals(path: Path) -> dict[str, str]:
-    """The code cells of the instructor's notebook, by grade_id or else by their place."""
+    """The code cells of the instructor's notebook that are no tests, by grade_id or else by their place."""
     notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and not _is_test(cell)]
     return {_grade_id(cell) or f"{number}.": str(cell.source) for number, cell in enumerate(code)}
 
 

@@ -50,7 +50,7 @@ class Pair:
 
         Args:
             files: beside the student's notebook. The referee sees none.
-            notebook: the code cells of the instructor's version.
+            notebook: the code cells of the instructor's version, tests left out.
             seconds: what the notebook may take from now on.
 
         Raises:

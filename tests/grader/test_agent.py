@@ -22,7 +22,7 @@ QUICK = dataclasses.replace(LIMITS, cell_timeout=0.5)
 def played(folder: Path, *sources: str, limits: Limits = LIMITS) -> list[Ran]:
     """Run ``sources``, then a test of ``add``."""
     cells = [*(Cell(source) for source in sources), TEST]
-    return run(cells, lambda: local_pair(folder, limits), Plan(notebook=[RIGHT, TEST.source]), limits.timeout)
+    return run(cells, lambda: local_pair(folder, limits), Plan(notebook=[RIGHT]), limits.timeout)
 
 
 def text_of(ran: Ran) -> str:

@@ -53,6 +53,7 @@ def ticks(clock): return [clock.read(), clock.read(), clock.now]
 class Counter:
     step = 2
     def __init__(self, start): self.value = start
+    def close(self): return True
     def up(self): self.value += self.step; return self.value
     def __len__(self): return self.value
     def __iter__(self): return iter(range(self.value))
@@ -76,6 +77,7 @@ module = math
 SOLUTION = (
     STUDENT.replace('def helper(x): return "forged"', "")
     .replace("module = math", "module = 3")
+    .replace("    def close(self): return True\n", "")
     .replace("LIMIT = 99", "")
 )
 
@@ -140,6 +142,8 @@ FAILS = {
     "an object where the instructor's has none": ("make() == 1", "Fault"),
     "a generator where the instructor's has none": ("sum(lazy())", "Fault"),
     "a fault that is caught": ("try:\n    make() == 1\nexcept BaseException:\n    pass", "Fault"),
+    "an object that is in order elsewhere": ("assert same(add).item == 3", "Fault"),
+    "an object's part that the instructor's has not": ("Counter(1).close()", "Fault"),
     "arithmetic with an object": ("Counter(1) + 1", "Fault"),
     "an object as the last value": ("Counter(1)", "Fault"),
     "a magic": ("%time add(1, 2)", "SyntaxError"),
@@ -171,7 +175,7 @@ def hostile(folder: Path, source: str, test: str = "assert f(1) == 2") -> CellRu
     """How a test goes after a student's cell changed the agent itself."""
     reach = "import sys, types\nanswering, door = sys.modules['answering'], sys.modules['door']\n"
     with local_pair(folder, dataclasses.replace(LIMITS, cell_timeout=2.0)) as pair:
-        pair.start({}, ["def f(x): return x + 1", test], 60)
+        pair.start({}, ["def f(x): return x + 1"], 60)
         assert pair.run(f"def f(x): return x\n{reach}{source}").ok
         try:
             return pair.test(test)

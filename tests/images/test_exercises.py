@@ -14,11 +14,16 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, ComputeChecksums, LockCells
 
+from gpuclass import images
 from gpuclass.curriculum.answers import answered, answers, points, solutions
 from gpuclass.curriculum.building import EXERCISES, read_source, session_names, sources
+from gpuclass.grader.execute import points_of
+from gpuclass.grader.sandbox import Limits, connect, open_sandbox
+from gpuclass.settings import GradingSection
 
 pytestmark = pytest.mark.images
 
+LIMITS = Limits.of(GradingSection.model_validate({}))
 SECONDS_PER_SUBMISSION = 20  # on one core; what an exercise may take in grading
 
 
@@ -36,16 +41,25 @@ def exercise(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graded(exercise: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def notebooks(exercise: Path) -> dict[str, NotebookNode]:
+    """What a student might hand in: the release as it is, the solution, and each answer by its name."""
+    source = read_source(sources(exercise)[0])
+    blank = released(nbformat.from_dict(source))
+    made = {"blank": blank, "solution": answered(blank, solutions(source))}
+    for answer in answers(exercise):
+        made[answer.name] = answered(blank, {**solutions(source), **answer.cells})
+    return made
+
+
+@pytest.fixture(scope="module")
+def graded(
+    exercise: Path, notebooks: dict[str, NotebookNode], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     """What ``gpuclass grade`` says of each answer, by the answer's name."""
     folder = tmp_path_factory.mktemp("grading")
     (path,) = sources(exercise)
     source = read_source(path)
     assignment = folder / exercise.name
-    blank = released(nbformat.from_dict(source))
-    notebooks = {"blank": blank, "solution": answered(blank, solutions(source))}
-    for answer in answers(exercise):
-        notebooks[answer.name] = answered(blank, {**solutions(source), **answer.cells})
     for place, notebook in [(assignment, source), *((folder / name, made) for name, made in notebooks.items())]:
         place.mkdir()
         nbformat.write(notebook, place / f"{path.stem}.ipynb")
@@ -94,3 +108,30 @@ def test_a_right_answer_in_another_manner_is_full(exercise: Path, graded: dict[s
     for answer in answers(exercise):
         if answer.points is None:
             assert graded[answer.name]["score"] == graded["solution"]["score"], (answer.says, graded[answer.name])
+
+
+def test_each_answer_scores_the_same_with_the_referee_as_in_one_kernel(
+    exercise: Path, notebooks: dict[str, NotebookNode], graded: dict[str, dict[str, Any]]
+) -> None:
+    tests = {
+        cell.metadata["nbgrader"]["grade_id"]: cell.source  # hidden tests in it
+        for cell in read_source(sources(exercise)[0]).cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
+    }
+    worth = points(read_source(sources(exercise)[0]))
+    client = connect()
+    try:
+        image = images.build(["grader"], client=client)["grader"]
+        for name, notebook in notebooks.items():
+            with open_sandbox(client, image, LIMITS, "test-exercises") as sandbox:
+                sandbox.start({})
+                scores = {}
+                for cell in notebook.cells:
+                    if cell.cell_type == "code":
+                        grade_id = cell.metadata["nbgrader"]["grade_id"]
+                        ran = sandbox.run(tests.get(grade_id, cell.source))
+                        if grade_id in tests:
+                            scores[grade_id] = points_of(ran, worth[grade_id])
+            assert scores == graded[name]["cells"], name
+    finally:
+        client.close()
