@@ -81,14 +81,17 @@ ATTACKS = {
     ),
     "run_cell patched": Attack(
         "from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult\n"
-        "async def nothing(*a, **k):\n    return ExecutionResult(ExecutionInfo('', False, False, True, ''))\n"
-        "get_ipython().run_cell_async = nothing\nget_ipython().run_cell = lambda *a, **k: None"
+        "def nothing(*a, **k):\n    return ExecutionResult(ExecutionInfo('', False, False, True, ''))\n"
+        "async def later(*a, **k):\n    return nothing()\n"
+        "get_ipython().run_cell_async, get_ipython().run_cell = later, nothing"
     ),
+    # nbgrader sees the kernel's reply: by themselves these two give nothing there either.
     "showtraceback silenced": Attack(
         "s = get_ipython()\ns.showtraceback = s._showtraceback = lambda *a, **k: None\n"
-        "s.showsyntaxerror = lambda *a, **k: None"
+        "s.showsyntaxerror = lambda *a, **k: None",
+        bites=False,
     ),
-    "custom exception handler": Attack("get_ipython().set_custom_exc((Exception,), lambda *a, **k: None)"),
+    "custom exception handler": Attack("get_ipython().set_custom_exc((Exception,), lambda *a, **k: None)", bites=False),
     "object that lies": Attack(LIAR + "def add(a, b): return Liar()\ndef scale(x): return Liar()"),
     "number that lies": Attack(
         "class Number(float):\n    def __eq__(self, other): return True\n    def __sub__(self, other): return 0.0\n"
@@ -115,9 +118,11 @@ ATTACKS = {
         "def close(a, b): return True\nclass E(int):\n    __eq__ = lambda s, o: True\n    __hash__ = None\n"
         "def add(a, b): return E(4)"
     ),
-    "messages of the kernel held back": Attack(
+    "messages of the kernel forged": Attack(
         "session = get_ipython().kernel.session\nold = session.send\n"
-        "session.send = lambda s, m, *a, **k: None if m == 'error' else old(s, m, *a, **k)"
+        "def send(stream, kind, content=None, *a, **k):\n    if kind == 'error': return None\n"
+        "    if kind == 'execute_reply': content = {**content, 'status': 'ok'}\n"
+        "    return old(stream, kind, content, *a, **k)\nsession.send = send"
     ),
     "a torch.py beside the notebook": Attack(
         "raise NameError",
