@@ -198,12 +198,12 @@ class ContainerChannel:
 
     def close(self) -> None:
         """Kill and remove it. What an unreachable engine keeps, `sweep` removes later."""
-        if self._container is not None:
-            remove(self._container)
-        if self._attached is not None:
+        if self._attached is not None:  # first: Docker does not remove a container whose output nobody reads
             self._attached._response.close()  # before its socket, or Python 3.13 complains when it is collected
             self._socket.close()
             self._attached.close()
+        if self._container is not None:
+            remove(self._container)
 
 
 class Sandbox:
