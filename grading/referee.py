@@ -159,6 +159,7 @@ class Referee(Side):
         super().__init__(lambda: self._frame(channel.read()), channel.write)
         self.fault: BaseException | None = None
         self.contract: set[str] = set()
+        self.noted: set[str] | None = None  # where the reference solution gave a handle, while that is recorded
         self._outputs = outputs
         self._ends = 0.0
         self._printed = 0
@@ -284,11 +285,18 @@ class Referee(Side):
             case ["h", int() as number, str() as kind, bool(), list()] if type(number) is int and number >= 0:
                 # What an object may be used for depends on where it turns up, not on what it was elsewhere.
                 shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
-                made = Handle(self, number, self._path, shown, self._path in self.contract)
+                made = Handle(self, number, self._path, shown, self._may_be_used())
                 return self._handles.setdefault((number, self._path), made)
             case ["cb", int() as number] if type(number) is int and number in self._lent:
                 return self._lent[number]
         raise DoorError("nothing that a student's side says")
+
+    def _may_be_used(self) -> bool:
+        """Whether an object that turns up here is what the instructor's notebook has here; that one's are noted."""
+        if self.noted is None:
+            return self._path in self.contract
+        self.noted.add(self._path)
+        return True
 
     def describe_error(self, error: BaseException, encoder: Encoder) -> dict[str, Any]:
         """What a test's function raised; a fault or timeout stays one after the student's code has seen it."""
@@ -414,13 +422,24 @@ class Tests:
         self._streams = Stream(self._outputs, "stdout"), Stream(self._outputs, "stderr")
         signal.signal(signal.SIGALRM, self._referee.alarm)
 
-    def know(self, cells: list[str]) -> None:
-        """Learn the instructor's notebook: import what it imports, note its names and what has a handle in it."""
+    def know(self, cells: list[str], contract: list[str] | None, *, record: bool) -> None:
+        """Learn the instructor's notebook: import what it imports, note its names and what has a handle in it.
+
+        Args:
+            cells: its code cells, tests left out.
+            contract: where its solution gave a handle when that was recorded; None to read it off ``cells``.
+            record: the solution itself is to be tested now, and every handle of its is noted.
+        """
         trees = [_parsed(source) for source in cells]
         for tree in trees:
             self._names.student |= _bound(tree)
             self._define(tree, only=(ast.Import, ast.ImportFrom))
-        self._referee.contract = _contract(trees)
+        self._referee.contract = _contract(trees) if contract is None else set(contract)
+        self._referee.noted = set() if record else None
+
+    def recorded(self) -> list[str]:
+        """Where a handle belongs: what the notebook says, and what was noted."""
+        return sorted(self._referee.contract | (self._referee.noted or set()))
 
     def reached(self, source: str, locked: bool) -> None:
         """A cell of the instructor's was reached. A read-only one's functions, classes and literals count as written.
@@ -587,9 +606,11 @@ def main() -> None:
     while (frame := channel.read()) is not None:
         request = json.loads(frame)
         match request:
-            case {"cells": cells}:
-                tests.know(cells)
+            case {"cells": cells, "contract": contract, "record": record}:
+                tests.know(cells, contract, record=record)
                 channel.answer({"ready": True})
+            case {"recorded": True}:
+                channel.answer({"paths": tests.recorded()})
             case {"reached": source, "locked": locked}:
                 tests.reached(source, locked)
                 channel.answer({"ready": True})

@@ -31,6 +31,7 @@ from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, connect,
 if TYPE_CHECKING:
     from gpuclass.grader.job import Graded, Task
 
+RUNS = 4  # of a notebook: for points, for what is shown, and its solution's, after waiting for another's of that
 SLACK_SECONDS = 120.0  # sanitising, nbgrader itself, a slow engine
 _PR_SET_PDEATHSIG = 1
 MEMORY_LIMIT = 4 * 2**30  # bytes of address space; a notebook that needs more ends its child, not the machine
@@ -70,7 +71,7 @@ class Child:
 
         Args:
             task: what to grade.
-            notebooks: how many the assignment has, at most; each has the whole time limit, twice with hidden tests.
+            notebooks: how many the assignment has, at most; each has the whole time limit, `RUNS` times.
 
         Raises:
             ChildDied: it ended or took too long; the next call starts a fresh one.
@@ -80,7 +81,7 @@ class Child:
         process = self._started()
         tasks, outcomes = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
         starts = (REPLAYS + 1) * START_SECONDS
-        seconds = SLACK_SECONDS + 2 * notebooks * (starts + self._setup.limits.timeout)
+        seconds = SLACK_SECONDS + RUNS * notebooks * (starts + self._setup.limits.timeout)
         alarm = threading.Timer(seconds, process.kill)
         alarm.start()
         try:

@@ -30,8 +30,8 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from gpuclass import ROOT
 from gpuclass.exchange.records import Deadline
-from gpuclass.grader.execute import OpenPair
 from gpuclass.grader.gradebook import write_deadline
+from gpuclass.grader.pair import OpenPair
 from gpuclass.grader.sandbox import Limits
 from gpuclass.grader.sanitise import SourceCell, Template
 from gpuclass.grader.visible import without_hidden, without_marking_scheme

@@ -14,7 +14,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
 
-from gpuclass.grader.pair import REPLAYS, Pair
+from gpuclass.grader.cells import Cell, beside, code_cells, grade_id, is_locked, is_test, originals
+from gpuclass.grader.contract import contract_of
+from gpuclass.grader.pair import REPLAYS, OpenPair, Pair
 from gpuclass.grader.sandbox import Limits, Lost
 from gpuclass.grader.visible import without_hidden
 from gpuclass.grader.wire import CellRun, made
@@ -35,29 +36,8 @@ from gpuclass.grader.words import say
 from gpuclass.settings import Language
 
 Ran = CellRun | Lost | None  # how it ran; what ended the sandbox while it ran; it was not run
-OpenPair = Callable[[], AbstractContextManager[Pair]]
-NOT_FILES = frozenset(("timestamp.txt", "feedback"))
 _NUMBER = re.compile(r"(?:np\.\w+|tensor)\((?P<inner>[^(),]+)(?:, dtype=[\w.]+)?\)")
 _FALSE = frozenset(("False", "np.False_", "tensor(False)"))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A code cell as it is to be run.
-
-    Attributes:
-        source: what runs.
-        test: an automatically graded test cell.
-        points: that it may give.
-        original: the same cell in the instructor's notebook, if it has one.
-        locked: the student could not change it.
-    """
-
-    source: str
-    test: bool = False
-    points: float = 0.0
-    original: str | None = None
-    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,7 @@ class Plan:
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     notebook: Sequence[str] = ()  # its tests left out
+    contract: Sequence[str] | None = None  # where tests may use the student's objects (`contract`)
 
 
 def run(
@@ -94,7 +75,7 @@ def run(
     lost_in: set[int] = set()
     while True:
         with open_pair() as pair:
-            pair.start(plan.files, plan.notebook, seconds)
+            pair.start(plan.files, plan.notebook, seconds, plan.contract)
             began = clock()
             lost = _play(cells, pair, runs, lost_in)
             seconds -= clock() - began
@@ -182,15 +163,17 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
         nb.metadata.setdefault("gpuclass", NotebookNode())["apart"] = True  # `feedback` shows no other's outputs
         where = resources["nbgrader"]
         points = _points(where)
-        originals = _originals(Path(self.source) / where["assignment"] / f"{where['notebook']}.ipynb")
-        code = [cell for cell in nb.cells if cell.cell_type == "code"]
+        path = Path(self.source) / where["assignment"] / f"{where['notebook']}.ipynb"
+        own = originals(nbformat.read(path, as_version=4))
+        code = code_cells(nb)
         cells = [
             Cell(
                 source=cell.source,
-                test=_is_test(cell),
-                points=points.get(_grade_id(cell), 0.0),
-                original=originals.get(_grade_id(cell)),
-                locked=bool(cell.metadata.get("nbgrader", {}).get("locked")),
+                test=is_test(cell),
+                points=points.get(grade_id(cell), 0.0),
+                original=own.get(grade_id(cell)),
+                locked=is_locked(cell),
+                grade_id=grade_id(cell),
             )
             for cell in code
         ]
@@ -202,7 +185,9 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
                 node.outputs = [_error("Withheld", text)] if cell.test else []
             return nb, resources
 
-        plan = Plan(beside(Path(resources["metadata"]["path"])), list(originals.values()))
+        course, seconds = Path(self.source).parent, self.limits.timeout
+        contract = contract_of(course, where["assignment"], where["notebook"], self.open_pair, seconds)
+        plan = Plan(beside(Path(resources["metadata"]["path"])), list(own.values()), contract)
         decided = run(cells, self.open_pair, plan, self.limits.timeout)
         visible = [replace(cell, source=self._visible(cell.source)) if cell.test else cell for cell in cells]
         hiding = [number for number, cell in enumerate(cells) if cell.source != visible[number].source]
@@ -274,38 +259,11 @@ def _number_in(output: NotebookNode) -> float | None:
     return _number(output.data.get("text/plain", ""))
 
 
-def _originals(path: Path) -> dict[str, str]:
-    """The code cells of the instructor's notebook that are no tests, by grade_id or else by their place."""
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and not _is_test(cell)]
-    return {_grade_id(cell) or f"{number}.": str(cell.source) for number, cell in enumerate(code)}
-
-
-def beside(folder: Path) -> dict[str, bytes]:
-    """The files that lie beside the notebook and go into the sandbox with it."""
-    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {
-        name: path.read_bytes()
-        for name, path in found.items()
-        if path.suffix != ".ipynb" and path.name not in NOT_FILES and not path.is_symlink()
-    }
-
-
 def _points(where: Mapping[str, str]) -> dict[str, float]:
     """Points of each grade cell, from the gradebook."""
     with Gradebook(where["db_url"]) as gradebook:
         notebook = gradebook.find_notebook(where["notebook"], where["assignment"])
         return {cell.name: float(cell.max_score) for cell in notebook.grade_cells}
-
-
-def _grade_id(cell: NotebookNode) -> str:
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
-
-
-def _is_test(cell: NotebookNode) -> bool:
-    """Automatically graded: graded, and not an answer."""
-    known = cell.metadata.get("nbgrader", {})
-    return bool(known.get("grade")) and not known.get("solution")
 
 
 def _on_stdout(output: NotebookNode) -> NotebookNode:

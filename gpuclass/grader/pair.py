@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -45,19 +45,29 @@ class Pair:
     ) -> None:
         self._stack.close()
 
-    def start(self, files: Mapping[str, bytes], notebook: Sequence[str], seconds: float) -> None:
+    def start(
+        self,
+        files: Mapping[str, bytes],
+        notebook: Sequence[str],
+        seconds: float,
+        contract: Sequence[str] | None = None,
+        *,
+        record: bool = False,
+    ) -> None:
         """Get both ready, at the same time.
 
         Args:
             files: beside the student's notebook. The referee sees none.
             notebook: the code cells of the instructor's version, tests left out.
             seconds: what the notebook may take from now on.
+            contract: where a test may use an object of the student's (`contract`); None to read it off ``notebook``.
+            record: what will run is the instructor's own solution: note where a test gets an object, and refuse none.
 
         Raises:
             EngineError: one of them did not get ready.
         """
         self._student.greet(files)
-        self._referee.introduce(notebook)
+        self._referee.introduce(notebook, contract, record=record)
         self._student.wait(seconds)
         self._referee.wait(seconds)
 
@@ -76,6 +86,17 @@ class Pair:
             Lost: the referee ended.
         """
         self._referee.tell({"reached": source, "locked": locked})
+
+    def recorded(self) -> list[str]:
+        """Where objects may turn up, after the solution was run with ``record``.
+
+        Raises:
+            Lost: the referee ended.
+        """
+        match self._referee.ask({"recorded": True}):
+            case {"paths": list() as paths} if all(type(path) is str for path in paths):
+                return paths
+        raise self._referee.lose("garbled")
 
     def test(self, source: str) -> wire.CellRun:
         """Run a test cell.
@@ -98,6 +119,9 @@ class Pair:
                 raise self._student.lose("garbled", "an answer that only the referee can give")
             else:
                 return self._referee.reply(frame, asked)
+
+
+OpenPair = Callable[[], AbstractContextManager[Pair]]
 
 
 def open_pair(client: docker.DockerClient, image: str, limits: Limits, owner: str) -> Pair:

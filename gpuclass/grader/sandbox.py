@@ -238,9 +238,12 @@ class Sandbox:
         sent = [{"path": path, "content": base64.b64encode(data).decode("ascii")} for path, data in files.items()]
         self._begin({"folder": self._folder, "files": sent})
 
-    def introduce(self, notebook: Sequence[str]) -> None:
-        """Have the referee read the instructor's code cells; `wait` waits for it."""
-        self._begin({"cells": list(notebook)})
+    def introduce(
+        self, notebook: Sequence[str], contract: Sequence[str] | None = None, *, record: bool = False
+    ) -> None:
+        """Have the referee read the instructor's code cells; `wait` waits for it. The rest as in `Pair.start`."""
+        known = None if contract is None else list(contract)
+        self._begin({"cells": list(notebook), "contract": known, "record": record})
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until cells can run, for ``seconds`` from then on.
@@ -267,10 +270,18 @@ class Sandbox:
         Raises:
             Lost: it does not.
         """
+        if self.ask(message) != {"ready": True}:
+            raise self.lose("garbled")
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The referee's answer to a question of the host's own.
+
+        Raises:
+            Lost: there is none.
+        """
         deadline = self._clock() + self.seconds() + GRACE_SECONDS
         self.send(wire.encode(message), deadline)
-        if self._answer(deadline, FRAME_SLACK) != {"ready": True}:
-            raise self.lose("garbled")
+        return self._answer(deadline, FRAME_SLACK)
 
     def seconds(self) -> float:
         """What a cell that begins now may take.

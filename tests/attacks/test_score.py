@@ -15,7 +15,8 @@ import nbformat
 import pytest
 
 from gpuclass import images
-from gpuclass.grader.execute import Cell, Plan, points_of, run
+from gpuclass.grader.cells import Cell
+from gpuclass.grader.execute import Plan, points_of, run
 from gpuclass.grader.pair import open_pair
 from gpuclass.grader.sandbox import Limits, connect, sweep
 from tests.grader.courses import cell, notebook

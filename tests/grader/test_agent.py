@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuclass.grader.execute import Cell, Plan, Ran, points_of, run
+from gpuclass.grader.cells import Cell
+from gpuclass.grader.execute import Plan, Ran, points_of, run
 from gpuclass.grader.sandbox import Limits, Lost
 from gpuclass.grader.wire import CellRun, made
 from tests.grader.agents import LIMITS, local_pair, local_sandbox

@@ -10,7 +10,8 @@ import docker
 import pytest
 
 from gpuclass import images
-from gpuclass.grader.execute import Cell, Plan, Ran, points_of, run
+from gpuclass.grader.cells import Cell
+from gpuclass.grader.execute import Plan, Ran, points_of, run
 from gpuclass.grader.pair import open_pair
 from gpuclass.grader.sandbox import (
     LABEL,
