@@ -6,9 +6,11 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["waiting", "running", "done", "failed"]
+Kind = Literal["grade", "preview"]
+Outcome = Literal["graded", "quarantined"]
 
 
 class NotFound(LookupError):  # noqa: N818  # the sentence reads "raise NotFound('submission')"
@@ -94,7 +96,14 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Job:
-    """A submission to be graded; ``error`` says why it failed."""
+    """A submission to be graded; ``error`` says why it failed.
+
+    Attributes:
+        kind: ``preview`` is graded in a copy of the gradebook, and nobody's score changes.
+        batch: of which grading again it is a part.
+        not_before: when it may begin; the student has used up this hour's attempts.
+        status, result: what came of it.
+    """
 
     id: int
     course: str
@@ -104,6 +113,23 @@ class Job:
     state: State
     error: str | None
     submission: int
+    kind: Kind = "grade"
+    batch: int | None = None
+    not_before: datetime | None = None
+    status: Outcome | None = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """An assignment that is tried out before its release; ``report`` once that is done or has failed."""
+
+    id: int
+    course: str
+    assignment: str
+    requested_by: str
+    state: State
+    report: dict[str, Any] | None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nbformat import NotebookNode
 
@@ -31,6 +31,7 @@ class Task:
     """What is to be graded, in values that JSON carries; times in ISO form with their zone.
 
     Attributes:
+        kind: ``check``: try the assignment itself before its release; ``student`` and ``submission`` mean nothing then.
         received: the server's time.
         due: the exchange's deadline for the class; None is none.
         extensions: until when single students have, by login. None: the exchange never had a deadline or was not
@@ -52,6 +53,7 @@ class Task:
     version: int = 0
     newest: int = 0
     scratch: str = "gpuclass-grading-"
+    kind: Literal["grade", "check"] = "grade"
 
     @property
     def deadline(self) -> Deadline | None:
@@ -64,7 +66,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Graded:
-    """The outcome. ``feedback`` maps file names to paths; after ``engine_failed`` the same task may go well later."""
+    """The outcome. ``feedback`` maps file names to paths; after ``engine_failed`` the same task may go well later.
+
+    ``report`` is a check's.
+    """
 
     status: Status
     reason: str = ""
@@ -74,11 +79,14 @@ class Graded:
     seconds: float = 0.0
     feedback: dict[str, str] = field(default_factory=dict)
     engine_failed: bool = False
+    report: dict[str, Any] | None = None
 
 
 def grade(task: Task, open_pair: Callable[[], Pair], limits: Limits) -> Graded:
     """Grade one submission. What the student did never raises: it is in the outcome."""
     begin = time.monotonic()
+    if task.kind == "check":  # CHECK
+        return Graded("failed", "this gpuclass makes no checks")
     course = Course(Path(task.course_folder), task.course, task.language)
     engine_errors: list[EngineError] = []
 

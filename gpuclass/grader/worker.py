@@ -20,6 +20,7 @@ import requests
 from sqlalchemy.exc import OperationalError
 
 from gpuclass import images
+from gpuclass.exchange.records import Check
 from gpuclass.exchange.store.deadlines import Deadlines
 from gpuclass.exchange.store.store import Job, Store
 from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
@@ -37,10 +38,10 @@ log = logging.getLogger("gpuclass.grading")
 
 
 class Grader(Protocol):
-    """What grades one task: a `Child`, or a stand-in in tests."""
+    """What grades one task, or makes a check: a `Child`, or a stand-in in tests."""
 
     def grade(self, task: Task) -> Graded:
-        """Grade it, or raise `ChildDied`."""
+        """Do it, or raise `ChildDied`."""
 
     def stop(self) -> None:
         """Give up at once."""
@@ -84,36 +85,70 @@ class Worker:
     def _work(self, grader: Grader) -> None:
         while not self._stopping.is_set():
             try:
-                job = self._store.claim()
+                check = self._store.claim_check()
+                job = None if check else self._store.claim()
             except (OSError, OperationalError) as error:
                 log.error("no job can be taken: %s", error)  # noqa: TRY400  # a full disk, not a bug
                 self._wait(DISK_WAIT)
                 continue
-            if job is None:
-                self._wait(POLL_SECONDS)
+            if check is not None:
+                made = partial(self.check, check, grader)
+                self._handled(f"check {check.id}", made, partial(self._check_failed, check))
+            elif job is not None:
+                self._handled(f"job {job.id}", partial(self.handle, job, grader), partial(self._job_failed, job))
             else:
-                self._handled(job, grader)
+                self._wait(POLL_SECONDS)
 
-    def _handled(self, job: Job, grader: Grader) -> None:
-        """Handle a job; while the disk takes nothing it waits, and what no waiting helps fails this job alone."""
-        step: Callable[[], None] = partial(self.handle, job, grader)
+    def _handled(self, what: str, handle: Callable[[], None], fail: Callable[[str], None]) -> None:
+        """Handle one thing; while the disk takes nothing it waits, and what no waiting helps fails this thing alone."""
+        step = handle
         while not self._stopping.is_set():
             try:
                 step()
             except (OSError, OperationalError) as error:
                 if isinstance(error, OSError) and error.errno not in DISK_TROUBLE:
-                    log.exception("job %d, %s of %s", job.id, job.assignment, job.student)
-                    step = partial(self._store.finish, job.id, error=str(error))
+                    log.exception("%s", what)
+                    step = partial(fail, str(error))
                     continue
-                log.error("job %d waits for room on the disk: %s", job.id, error)  # noqa: TRY400  # as above
+                log.error("%s waits for room on the disk: %s", what, error)  # noqa: TRY400  # as above
                 self._wait(DISK_WAIT)
             else:
                 return
 
+    def check(self, check: Check, grader: Grader) -> None:
+        """Make one claimed check and keep its report, unless the worker is told to stop meanwhile."""
+        if check.course != self._settings.course:
+            self._check_failed(check, f"this worker grades {self._settings.course!r}, not {check.course!r}")
+            return
+        task = Task(
+            course_folder=str(self._settings.course_folder),
+            course=check.course,
+            language=self._settings.class_.language,
+            assignment=check.assignment,
+            student="",
+            submission="",
+            kind="check",
+        )
+        try:
+            graded = self._tried(f"check {check.id}", task, grader)
+        except ChildDied as error:
+            graded = Graded("failed", str(error))
+        if self._stopping.is_set():
+            return
+        if graded.report is None:
+            self._check_failed(check, graded.reason)
+            return
+        self._store.finish_check(check.id, graded.report)
+        log.info("check %d, %s: made in %.1f s", check.id, check.assignment, graded.seconds)
+
+    def _check_failed(self, check: Check, reason: str) -> None:
+        log.error("check %d, %s: %s", check.id, check.assignment, reason)
+        self._store.finish_check(check.id, {"error": reason}, failed=True)
+
     def handle(self, job: Job, grader: Grader) -> None:
         """Grade one claimed job and finish it, unless the worker is told to stop meanwhile."""
         if job.course != self._settings.course:
-            self._store.finish(job.id, error=f"this worker grades {self._settings.course!r}, not {job.course!r}")
+            self._job_failed(job, f"this worker grades {self._settings.course!r}, not {job.course!r}")
             return
         try:
             graded = self._graded(job, grader)
@@ -122,8 +157,7 @@ class Worker:
         if self._stopping.is_set():
             return
         if graded.status == "failed":
-            log.error("job %d, %s of %s: %s", job.id, job.assignment, job.student, graded.reason)
-            self._store.finish(job.id, error=graded.reason)
+            self._job_failed(job, graded.reason)
             return
         pages = {name: Path(path).read_bytes() for name, path in graded.feedback.items()}
         self._store.put_feedback(
@@ -137,8 +171,11 @@ class Worker:
         figures = (job.id, job.assignment, job.student, graded.status, graded.score, graded.max_score, graded.seconds)
         log.info("job %d, %s of %s: %s, %g of %g in %.1f s", *figures)
 
+    def _job_failed(self, job: Job, reason: str) -> None:
+        log.error("job %d, %s of %s: %s", job.id, job.assignment, job.student, reason)
+        self._store.finish(job.id, error=reason)
+
     def _graded(self, job: Job, grader: Grader) -> Graded:
-        """Grade until it is graded or failed for a reason that is not the engine's."""
         submission = self._store.submission(job.submission)
         folder = self._settings.course_folder / "submitted" / job.student / job.assignment
         self._store.write_files(submission, folder)
@@ -156,6 +193,10 @@ class Worker:
             version=submission.version,
             newest=self._store.newest_version(job.course, job.assignment),
         )
+        return self._tried(f"job {job.id}", task, grader)
+
+    def _tried(self, what: str, task: Task, grader: Grader) -> Graded:
+        """Have it done until it is, or failed for a reason that is not the engine's."""
         deaths = waits = 0
         while True:
             try:
@@ -169,7 +210,7 @@ class Worker:
                 return graded
             if waits >= len(ENGINE_WAITS) and self._engine_answers():
                 return graded  # the engine is there and still starts no sandbox: a person has to look
-            log.error("job %d waits for the container engine: %s", job.id, graded.reason)
+            log.error("%s waits for the container engine: %s", what, graded.reason)
             self._wait(ENGINE_WAITS[min(waits, len(ENGINE_WAITS) - 1)])
             waits += 1
 

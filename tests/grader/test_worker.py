@@ -248,3 +248,68 @@ def test_stopping_leaves_the_job_for_the_next_start(
     assert store.job(1).state == "running"
     work(settings, store, Grading(tmp_path))
     assert store.job(1).state == "done"
+
+
+def test_a_check_comes_before_any_submission_and_its_report_is_kept(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    number = store.request_check(settings.course, "02-new", "lee")
+    report = {"differences": [], "full": True}
+    grading = Grading(tmp_path, Graded("graded", report=report))
+    work(settings, store, grading)
+    assert [(task.kind, task.assignment) for task in grading.tasks] == [("check", "02-new"), ("grade", "ps1")]
+    found = store.check(number)
+    assert (found.state, found.report) == ("done", report)
+    assert store.job(1).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ([Graded("failed", "there is no source version of '02-new'")], "there is no source version of '02-new'"),
+        ([ChildDied("gone"), ChildDied("gone")], "gone"),
+    ],
+)
+def test_a_check_that_cannot_be_made_says_why(
+    settings: Settings, store: Store, script: list[Graded | Exception], said: str, tmp_path: Path
+) -> None:
+    number = store.request_check(settings.course, "02-new", "lee")
+    work(settings, store, Grading(tmp_path, *script))
+    found = store.check(number)
+    assert (found.state, found.report) == ("failed", {"error": said})
+
+
+def test_a_check_that_was_cut_short_is_made_at_the_next_start_and_given_up_after_the_second(
+    settings: Settings, store: Store, tmp_path: Path
+) -> None:
+    number = store.request_check(settings.course, "02-new", "lee")
+    assert store.claim_check() is not None, "as a worker that was then killed"
+    store.requeue_running()
+    assert store.check(number).state == "waiting"
+    assert store.claim_check() is not None
+    grading = Grading(tmp_path)
+    work(settings, store, grading)
+    found = store.check(number)
+    assert (found.state, grading.tasks) == ("failed", [])
+    assert found.report is not None
+    assert "ended 2 times" in found.report["error"]
+
+
+def test_two_checks_of_one_assignment_never_run_at_once_and_a_waiting_one_is_shared(store: Store) -> None:
+    first = store.request_check("camp", "ps1", "lee")
+    assert store.request_check("camp", "ps1", "park") == first
+    claimed = store.claim_check()
+    assert claimed is not None
+    assert claimed.id == first
+    second = store.request_check("camp", "ps1", "lee")  # the source may have changed since the first began
+    other = store.request_check("camp", "ps2", "lee")
+    assert second != first
+    at_once = store.claim_check()
+    assert at_once is not None
+    assert at_once.id == other
+    assert store.claim_check() is None
+    store.finish_check(first, {})
+    last = store.claim_check()
+    assert last is not None
+    assert last.id == second

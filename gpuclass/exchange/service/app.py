@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 
 from gpuclass import __version__
 from gpuclass.accounts import Accounts
-from gpuclass.exchange.service import desk, docs_page, ngshare, submitting, v1
+from gpuclass.exchange.service import desk, docs_page, grading, ngshare, submitting, v1
 from gpuclass.exchange.service.answers import answer_errors
 from gpuclass.exchange.service.bounds import Bounds
 from gpuclass.exchange.service.connections import Guarded
@@ -73,7 +73,7 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         meters=meters,
         health=Health(own_store),
     )
-    for router in (ngshare.router, v1.router, submitting.router, desk.router, _pages(app)):
+    for router in (ngshare.router, v1.router, submitting.router, desk.router, grading.router, _pages(app)):
         app.include_router(router, prefix=PREFIX)
     app.add_middleware(Edge, clock=own_store.clock)
     describe(app, PREFIX)

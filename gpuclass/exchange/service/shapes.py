@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -239,6 +239,19 @@ class Job(Done):
     student: str
     state: State
     error: str | None
+
+
+class CheckRequested(Done):
+    """The number of a check."""
+
+    check: int
+
+
+class Check(Done):
+    """How far a check before a release is, and its report: what it found, or `error`, why it could not be made."""
+
+    state: State
+    report: dict[str, Any] | None
 
 
 class Deadline(_Shape):

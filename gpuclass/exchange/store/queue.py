@@ -9,15 +9,15 @@ from typing import Any, cast
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from gpuclass.exchange.records import Job, NotFound, State
-from gpuclass.exchange.store.database import Database
+from gpuclass.exchange.records import Job, Kind, NotFound, Outcome, State
+from gpuclass.exchange.store.checks import Checks
 from gpuclass.exchange.store.schema import JobRow, SubmissionRow
 
 SERVED_LATELY = timedelta(minutes=10)  # what was begun before does not count in whose turn it is
 ATTEMPTS_LIMIT = 3  # a submission whose grading killed the worker so often waits for a person
 
 
-class Queue(Database):
+class Queue(Checks):
     """The jobs in the database: waiting, running, done or failed."""
 
     def enqueue(self, course: str, assignment: str, student: str, *, requested_by: str) -> int:
@@ -84,6 +84,7 @@ class Queue(Database):
 
         A job that was started ``ATTEMPTS_LIMIT`` times fails instead, so that one submission cannot stop the others.
         """
+        self.requeue_checks()
         running = update(JobRow).where(JobRow.state == "running")
         reason = f"the grading worker died {ATTEMPTS_LIMIT} times while it graded this submission"
         with self.writing() as session:
@@ -150,4 +151,9 @@ def _job(row: JobRow, submission: SubmissionRow) -> Job:
         cast("State", row.state),
         row.error,
         submission.id,
+        cast("Kind", row.kind),
+        row.batch,
+        row.not_before,
+        cast("Outcome | None", row.status),
+        row.result,
     )

@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -54,7 +55,12 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """Common to all tables."""
 
-    type_annotation_map = {datetime: UtcDateTime, list[Any]: JSON}  # noqa: RUF012  # SQLAlchemy's way to declare it
+    # none_as_null: no answer yet is NULL, not the JSON of it
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's way to declare it
+        datetime: UtcDateTime,
+        list[Any]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
+    }
 
 
 class CourseRow(Base):
@@ -165,11 +171,33 @@ class FeedbackRow(Base):
     max_score: Mapped[float | None]
 
 
+class BatchRow(Base):
+    """Many submissions to be graded again: previewed first, then applied, or cancelled; of one student's if said so.
+
+    ``source`` is the SHA-256 of the instructor's version that the preview was graded with.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (ForeignKeyConstraint(["course", "assignment"], ["assignments.course", "assignments.name"]),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    course: Mapped[str]
+    assignment: Mapped[str]
+    student: Mapped[str | None]
+    requested_by: Mapped[str]
+    state: Mapped[str]
+    source: Mapped[str | None]
+    made: Mapped[datetime]
+    changed: Mapped[datetime]
+
+
 class JobRow(Base):
-    """A submission to be graded: waiting, running, done or failed."""
+    """A submission to be graded, or to be tried in a copy of the gradebook: waiting, running, done or failed.
+
+    ``status`` and ``result`` are what came of it, ``not_before`` until when it waits whatever else there is to do.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("jobs_by_state", "state", "id"),)
+    __table_args__ = (Index("jobs_by_state", "state", "id"), Index("jobs_by_batch", "batch", "id"))
     id: Mapped[int] = mapped_column(primary_key=True)
     submission: Mapped[int] = mapped_column(ForeignKey("submissions.id"), index=True)
     requested_by: Mapped[str]
@@ -179,6 +207,44 @@ class JobRow(Base):
     queued: Mapped[datetime]
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
+    priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    kind: Mapped[str] = mapped_column(default="grade", server_default=text("'grade'"))
+    batch: Mapped[int | None] = mapped_column(ForeignKey("batches.id"))
+    not_before: Mapped[datetime | None]
+    status: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+
+
+class CheckRow(Base):
+    """An assignment to be checked before it is released: waiting, running, done or failed.
+
+    No foreign key: what is checked need not be released.
+    """
+
+    __tablename__ = "checks"
+    __table_args__ = (Index("checks_by_state", "state", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    course: Mapped[str]
+    assignment: Mapped[str]
+    requested_by: Mapped[str]
+    state: Mapped[str]
+    report: Mapped[dict[str, Any] | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    made: Mapped[datetime]
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    """A run of the grading worker; ``seen`` is its last sign of life, ``stopped`` when it ended by itself."""
+
+    __tablename__ = "workers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    started: Mapped[datetime]
+    seen: Mapped[datetime]
+    stopped: Mapped[datetime | None]
 
 
 def connect(path: Path) -> Engine:

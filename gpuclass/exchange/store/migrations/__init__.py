@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from gpuclass.errors import PlainError
 
 FIRST = "0001"  # also of databases from before there were steps
-HEAD = "0002"
+HEAD = "0003"
 FOLDER = Path(__file__).parent
 
 

@@ -1,0 +1,51 @@
+"""The teachers' endpoints to the grading service: checks before a release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from gpuclass.exchange.store.store import Store
+from tests.exchange.conftest import Camp
+
+pytestmark = pytest.mark.slow
+
+
+def path(kind: str, *rest: object) -> str:
+    return "/".join(["gpuclass/v1", kind, "camp", *map(str, rest)])
+
+
+def test_a_teacher_has_an_assignment_checked_that_is_not_released_and_reads_the_report(camp: Camp) -> None:
+    teacher = camp.by("teacher")
+    number = teacher.post(path("check", "새 과제")).json()["check"]
+    assert teacher.post(path("check", "새 과제")).json()["check"] == number, "one that waits is enough"
+    asked = path("check", "새 과제", number)
+    assert teacher.get(asked).json() == {"success": True, "state": "waiting", "report": None}
+    report = {"differences": [{"grade_id": "test-add", "line": 3}]}
+    with Store(camp.settings.exchange_folder) as store:  # as the worker does, in its own process
+        claimed = store.claim_check()
+        assert claimed is not None
+        assert (claimed.assignment, claimed.requested_by) == ("새 과제", "teacher")
+        assert teacher.get(asked).json()["state"] == "running"
+        store.finish_check(number, report)
+    assert teacher.get(asked).json() == {"success": True, "state": "done", "report": report}
+
+
+@pytest.mark.parametrize("login", ["student1", "student2"])
+def test_students_can_neither_ask_for_a_check_nor_read_one(camp: Camp, login: str) -> None:
+    number = camp.by("teacher").post(path("check", "secret")).json()["check"]
+    refused = [camp.by(login).post(path("check", "secret")), camp.by(login).get(path("check", "secret", number))]
+    assert [answer.status_code for answer in refused] == [403, 403]
+
+
+def test_a_check_is_found_under_its_own_assignment_only(camp: Camp) -> None:
+    number = camp.by("teacher").post(path("check", "mine")).json()["check"]
+
+    def status(answer: httpx.Response) -> tuple[int, Any]:
+        return answer.status_code, answer.json().get("message")
+
+    assert status(camp.by("teacher").get(path("check", "other", number))) == (404, "Check not found")
+    assert status(camp.by("teacher").get(path("check", "mine", number + 1000))) == (404, "Check not found")
+    assert camp.by("teacher").post(path("check", ".source")).status_code == 400
