@@ -31,6 +31,8 @@ NETWORK_NAME_LIMIT = 11  # Linux allows 15 characters for an interface; "gpc-" t
 
 Language = Literal["ko", "en"]
 Internet = Literal["off", "open"]
+FeedbackPolicy = Literal["now", "after_deadline", "on_release"]
+FORMER_POLICIES = {"at-once": "now", "on-release": "on_release"}
 
 
 class SettingsError(UsageError):
@@ -39,6 +41,12 @@ class SettingsError(UsageError):
 
 class NoSettingsError(SettingsError):
     """There is no class.toml where it was looked for."""
+
+
+def _policy(text: object) -> object:
+    if isinstance(text, str) and text in FORMER_POLICIES:
+        raise ValueError(f'is called "{FORMER_POLICIES[text]}" now; there is also "after_deadline"')
+    return text
 
 
 def _network(text: object) -> ipaddress.IPv4Network:
@@ -261,8 +269,11 @@ class GradingSection(Section):
     cell_timeout: Duration = Field("60s", validate_default=True, description="How long one cell may run.")
     timeout: Duration = Field("300s", validate_default=True, description="How long one notebook may run.")
     output_limit: Size = Field("1M", validate_default=True, description="Output kept of one cell.")
-    feedback: Literal["at-once", "on-release"] = Field(
-        "at-once", description="`at-once`: students see score and feedback when graded; `on-release`: when released."
+    feedback: Annotated[FeedbackPolicy, BeforeValidator(_policy)] = Field(
+        "now",
+        description="When students see score and feedback. `now`: as soon as it is graded. `after_deadline`: when the "
+        "student's own deadline has passed, by itself; without a deadline as `on_release`. `on_release`: when an "
+        "instructor releases it.",
     )
 
 

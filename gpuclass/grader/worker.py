@@ -163,7 +163,7 @@ class Worker:
         self._store.put_feedback(
             self._store.submission(job.submission),
             pages,
-            released=self._settings.grading.feedback == "at-once",
+            released=self._settings.grading.feedback == "now",
             score=graded.score,
             max_score=graded.max_score,
         )

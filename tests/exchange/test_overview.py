@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -16,8 +16,9 @@ from sqlalchemy import Engine, event
 from gpuclass.exchange.service.app import PREFIX, create_app
 from gpuclass.exchange.service.identity import Identity
 from gpuclass.exchange.store.deadlines import Deadlines
-from gpuclass.exchange.store.store import Store
+from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.exchange.wire import show_time
+from gpuclass.settings import FeedbackPolicy
 from tests.exchange.conftest import NOTEBOOK, HubDouble, prepare, user
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -27,10 +28,12 @@ PATH = f"{PREFIX}/gpuclass/v1/assignments/camp"
 class Service:
     """The service in this process, with its store at hand; who asks says so by the token."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, policy: FeedbackPolicy) -> None:
         self.hub = HubDouble("127.0.0.1")
-        settings = prepare(folder, self.hub, "127.0.0.1")
-        self.store = Store(settings.exchange_folder, clock=lambda: NOON)
+        plain = prepare(folder, self.hub, "127.0.0.1")
+        settings = plain.model_copy(update={"grading": plain.grading.model_copy(update={"feedback": policy})})
+        self.now = NOON
+        self.store = Store(settings.exchange_folder, clock=lambda: self.now)
         self.deadlines = Deadlines(self.store)
 
         def answer(request: httpx.Request) -> httpx.Response:
@@ -52,8 +55,14 @@ class Service:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    made = Service(tmp_path)
+def policy() -> FeedbackPolicy:
+    """The class's `[grading] feedback`."""
+    return "now"
+
+
+@pytest.fixture
+def service(tmp_path: Path, policy: FeedbackPolicy) -> Iterator[Service]:
+    made = Service(tmp_path, policy)
     made.store.release("camp", "one", NOTEBOOK, by="teacher")
     yield made
     made.close()
@@ -73,6 +82,7 @@ async def test_everything_for_a_submission_comes_in_one_answer(service: Service)
                 "version": 2,
                 "released": "2026-11-23 12:00:00.000000 UTC",
                 "due": "2026-11-23 11:00:00.000000 UTC",
+                "feedback_opens": "now",
                 "files": ["a.txt", "b.ipynb"],
                 "release_files": [
                     {"path": "a.txt", "checksum": "0cc175b9c0f1b6a831c399e269772661", "size": 1},
@@ -117,6 +127,7 @@ async def test_everybody_sees_their_own_submissions_and_deadline_only(service: S
     assert (stranger.status_code, stranger.json()["message"]) == (403, "Permission denied")
 
 
+@pytest.mark.parametrize("policy", ["on_release"])
 async def test_feedback_and_score_are_shown_once_they_are_released(service: Service) -> None:
     sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
     pages = {"warm-up.html": b"<p>"}
@@ -135,6 +146,82 @@ async def test_feedback_and_score_are_shown_once_they_are_released(service: Serv
     service.store.put_feedback(sent, pages, released=True, score=2, max_score=2)
     [newest] = (await service.assignments("student1"))[0]["submissions"]
     assert newest["score"] == 2
+
+
+HOUR = timedelta(hours=1)
+GRADED: dict[str, Any] = {"released": False, "score": 1.5, "max_score": 2}
+PAGES = {"warm-up.html": b"<p>1.5 of 2"}
+
+
+class Seen(NamedTuple):
+    """What a student is told of a submission, in the two places that tell anything."""
+
+    opens: str
+    score: float | None
+    listed: list[str]
+    fetched: list[str]
+
+
+async def seen(service: Service, login: str, submission: Submission) -> Seen:
+    [one] = await service.assignments(login)
+    [told] = one["submissions"]
+    path = f"{PREFIX}/api/feedback/camp/one/{login}?timestamp={show_time(submission.received)}"
+    fetched = (await service.get(login, path)).json()["files"]
+    everything = json.dumps([one, fetched])
+    assert ("1.5" in everything) == (told["score"] is not None), "the score is nowhere else"
+    return Seen(
+        one["feedback_opens"], told["score"], *([file["path"] for file in each] for each in (told["feedback"], fetched))
+    )
+
+
+def hidden(opens: str) -> Seen:
+    return Seen(opens, None, [], [])
+
+
+OPEN = Seen("now", 1.5, ["warm-up.html"], ["warm-up.html"])
+
+
+@pytest.mark.parametrize("policy", ["after_deadline"])
+async def test_feedback_opens_by_itself_when_the_students_own_deadline_has_passed(service: Service) -> None:
+    service.deadlines.put("camp", "one", NOON + HOUR, by="teacher")
+    service.deadlines.put("camp", "one", NOON + 2 * HOUR, by="teacher", student="student2")
+    first, second = (service.store.submit("camp", "one", login, NOTEBOOK) for login in ("student1", "student2"))
+    for sent in (first, second):
+        service.store.put_feedback(sent, PAGES, **GRADED)
+    assert await seen(service, "student1", first) == hidden("after_deadline")
+    service.now = NOON + HOUR
+    assert await seen(service, "student1", first) == hidden("after_deadline"), "the very moment is in time"
+    service.now += timedelta(microseconds=1)
+    assert await seen(service, "student1", first) == OPEN
+    assert await seen(service, "student2", second) == hidden("after_deadline")
+    service.now += HOUR
+    assert await seen(service, "student2", second) == OPEN
+    service.deadlines.put("camp", "one", NOON + 3 * HOUR, by="teacher")
+    assert await seen(service, "student1", first) == hidden("after_deadline"), "there is time again"
+
+
+@pytest.mark.parametrize("policy", ["after_deadline"])
+async def test_without_a_deadline_feedback_waits_for_a_release_and_says_so(service: Service) -> None:
+    sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
+    service.store.put_feedback(sent, PAGES, **GRADED)
+    service.now += 1000 * HOUR
+    assert await seen(service, "student1", sent) == hidden("on_release")
+    service.store.put_feedback(sent, PAGES, **{**GRADED, "released": True})
+    assert await seen(service, "student1", sent) == OPEN._replace(opens="on_release")
+
+
+@pytest.mark.parametrize("policy", ["on_release"])
+async def test_a_deadline_opens_nothing_where_a_teacher_has_to(service: Service) -> None:
+    service.deadlines.put("camp", "one", NOON - HOUR, by="teacher")
+    sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
+    service.store.put_feedback(sent, PAGES, **GRADED)
+    assert await seen(service, "student1", sent) == hidden("on_release")
+
+
+async def test_feedback_of_before_is_shown_when_the_class_changes_to_now(service: Service) -> None:
+    sent = service.store.submit("camp", "one", "student1", NOTEBOOK)
+    service.store.put_feedback(sent, PAGES, **GRADED)
+    assert await seen(service, "student1", sent) == OPEN
 
 
 async def test_feedback_on_an_earlier_version_stays_when_a_correction_renames_a_notebook(service: Service) -> None:

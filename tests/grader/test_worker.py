@@ -121,7 +121,7 @@ def test_the_deadline_and_version_go_along_as_they_are_when_the_job_begins(
 def test_feedback_waits_for_release_where_the_class_says_so(
     make_settings: Callable[[str], Settings], tmp_path: Path
 ) -> None:
-    settings = make_settings('[grading]\nfeedback = "on-release"\n')
+    settings = make_settings('[grading]\nfeedback = "on_release"\n')
     with opened(settings) as store:
         submission = store.submit(settings.course, "ps1", "kim", {"ps1.ipynb": b"x"})
         work(settings, store, Grading(tmp_path))

@@ -15,6 +15,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from gpuclass.exchange.names import UnsafeName, identifier
+from gpuclass.exchange.opening import opening
 from gpuclass.exchange.service.context import (
     Admin,
     Context,
@@ -30,6 +31,7 @@ from gpuclass.exchange.service.errors import Refusal, denied
 from gpuclass.exchange.service.sending import TreeResponse
 from gpuclass.exchange.service.uploads import Form
 from gpuclass.exchange.store.courses import Member, Part
+from gpuclass.exchange.store.deadlines import Deadlines
 from gpuclass.exchange.store.reading import has_assignment, notebooks
 from gpuclass.exchange.store.store import AlreadyThere, File, NotFound, QuotaExceeded, Submission
 from gpuclass.exchange.wire import read_time, show_time
@@ -378,7 +380,7 @@ def get_feedback(
     timestamp: str | None = None,
     list_only: ListOnly = "false",
 ) -> Response:
-    """Released feedback on a submission (instructors; students their own); no files while there is none.
+    """Feedback on a submission that its student may see (instructors; students their own); no files before.
 
     Students are given the pages of the assignment's notebooks and nothing else that was put beside them.
     """
@@ -387,8 +389,10 @@ def get_feedback(
     if timestamp is None:
         raise Refusal(400, "Please supply timestamp")
     submission = _find(exchange, here, assignment, student, timestamp)
-    feedback = exchange.store.feedback(submission, released=not here.teaches)
-    files = exchange.store.feedback_files(feedback) if feedback is not None and feedback.released else ()
+    due = Deadlines(exchange.store).of(here.course, assignment).of(student)
+    opened = opening(exchange.settings.grading.feedback, due, exchange.store.clock()) == "now"
+    feedback = exchange.store.feedback(submission, released=not (here.teaches or opened))
+    files = exchange.store.feedback_files(feedback) if feedback is not None and (opened or feedback.released) else ()
     if not here.teaches:
         files = known_pages(files, notebooks(exchange.store, here.course, assignment))
     return _tree(exchange, files, list_only, timestamp=show_time(submission.received))

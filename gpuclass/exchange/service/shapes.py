@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpuclass.exchange.records import State
 from gpuclass.exchange.service.health import Trouble
+from gpuclass.settings import FeedbackPolicy
 
 Time = Annotated[
     str,
@@ -184,7 +185,7 @@ class ReleasedFile(Listed):
 
 
 class OwnSubmission(_Shape):
-    """One of the caller's submissions; score and feedback once they are released."""
+    """One of the caller's submissions; score and feedback once they are shown."""
 
     submission: int
     timestamp: Time
@@ -206,6 +207,7 @@ class Assignment(_Shape):
     version: int
     released: Time
     due: Time | None
+    feedback_opens: FeedbackPolicy
     files: list[str]
     release_files: list[ReleasedFile]
     submissions: list[OwnSubmission]

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse
 
+from gpuclass.exchange.opening import opening
 from gpuclass.exchange.service.context import (
     Admin,
     Context,
@@ -62,19 +63,24 @@ def overview(exchange: Exchange, here: Participant) -> Response:
     is, and the limits.
     """
     deadlines = Deadlines(exchange.store).all(here.course)
+    released = releases(exchange.store, here.course)
+    policy, now = exchange.settings.grading.feedback, exchange.store.clock()
+    due_of = {each.assignment: deadlines.get(each.assignment, Deadline()).of(here.login) for each in released}
+    opens = {name: opening(policy, due, now) for name, due in due_of.items()}
+    opened = [name for name, when in opens.items() if when == "now"]
     own: defaultdict[str, list[Own]] = defaultdict(list)
-    for submission in own_submissions(exchange.store, here.course, here.login):
+    for submission in own_submissions(exchange.store, here.course, here.login, opened=opened):
         own[submission.assignment].append(submission)
     assignments = []
-    for release in releases(exchange.store, here.course):
-        deadline = deadlines.get(release.assignment, Deadline())
-        due = deadline.of(here.login)
+    for release in released:
+        deadline, due = deadlines.get(release.assignment, Deadline()), due_of[release.assignment]
         assignments.append(
             {
                 "name": release.assignment,
                 "version": release.version,
                 "released": show_time(release.released),
                 "due": None if due is None else show_time(due),
+                "feedback_opens": opens[release.assignment],
                 "files": [file.path for file in release.files],
                 "release_files": [
                     {"path": file.path, "checksum": file.md5, "size": file.size} for file in release.files
@@ -82,7 +88,7 @@ def overview(exchange: Exchange, here: Participant) -> Response:
                 "submissions": [_shown(each, release, deadline, here.login) for each in own[release.assignment]],
             }
         )
-    return success(now=show_time(exchange.store.clock()), limits=_limits(exchange), assignments=assignments)
+    return success(now=show_time(now), limits=_limits(exchange), assignments=assignments)
 
 
 def _limits(exchange: Context) -> dict[str, int]:

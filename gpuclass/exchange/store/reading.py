@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Select, and_, bindparam, func, select
+from sqlalchemy import Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from gpuclass.exchange.records import File, State
@@ -36,7 +36,7 @@ class Released:
 
 @dataclass(frozen=True)
 class Own:
-    """A submission as its sender sees it. Score and feedback are those released last; before, there are none."""
+    """A submission as its sender sees it. Score and feedback are those shown last; before, there are none."""
 
     id: int
     assignment: str
@@ -75,8 +75,15 @@ def notebooks(store: Store, course: str, assignment: str) -> frozenset[str]:
         return frozenset().union(*(_notebooks(_files(row.files)) for row in rows))
 
 
-def own_submissions(store: Store, course: str, student: str) -> list[Own]:
-    """All of one student's submissions in a course, in the order they came."""
+def own_submissions(store: Store, course: str, student: str, *, opened: Collection[str] = ()) -> list[Own]:
+    """All of one student's submissions in a course, in the order they came.
+
+    Args:
+        store: the exchange's.
+        course: its name.
+        student: whose.
+        opened: assignments whose feedback needs no release: of these it is shown, released or not.
+    """
     with store.reading() as session:
         return [
             Own(
@@ -92,7 +99,7 @@ def own_submissions(store: Store, course: str, student: str) -> list[Own]:
                 row.max_score,
                 _files(row.given or ()),
             )
-            for row in session.execute(_OWN, {"course": course, "student": student})
+            for row in session.execute(_OWN, {"course": course, "student": student, "opened": sorted(opened)})
         ]
 
 
@@ -125,7 +132,12 @@ def _own() -> Select[Any]:
     job, note = aliased(JobRow), aliased(FeedbackRow)
     newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
     shown_note = (  # one that is not released yet, as of a grading again, hides none that is
-        select(func.max(note.id)).where(note.submission == SubmissionRow.id, note.released).scalar_subquery()
+        select(func.max(note.id))
+        .where(
+            note.submission == SubmissionRow.id,
+            or_(note.released, SubmissionRow.assignment.in_(bindparam("opened", expanding=True))),
+        )
+        .scalar_subquery()
     )
     sent, given = aliased(TreeRow), aliased(TreeRow)
     return (
