@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from gpuclass.cli import devices, exchange, lessons, machine, people, running, usage
+from gpuclass.cli import devices, exchange, lessons, machine, people, results, running, usage
 from gpuclass.errors import PlainError
 
 
@@ -49,7 +49,7 @@ def check() -> None:
     typer.echo(f"{settings.path}: class {settings.class_.name!r} can be used")
 
 
-for part in (running.app, devices.app, usage.app, machine.app, lessons.app):
+for part in (running.app, devices.app, usage.app, machine.app, lessons.app, results.app):
     app.add_typer(part)
 app.add_typer(people.roster_app, name="roster")
 app.add_typer(exchange.exchange_app, name="exchange")

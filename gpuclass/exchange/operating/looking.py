@@ -48,7 +48,7 @@ class Look:
             ) from None
         if not known:
             raise CannotLook(f"There is no {path}: the exchange has not kept anything yet.")
-        self._engine = _reading_only(path)
+        self._engine = reading_only(path)
 
     def close(self) -> None:
         """Close all connections."""
@@ -108,7 +108,8 @@ def copy_database(folder: Path, target: Path) -> None:
         raise CannotLook(f"{path} is damaged: {error}. `gpuclass exchange verify` looks closer.") from error
 
 
-def _reading_only(path: Path) -> Engine:
+def reading_only(path: Path) -> Engine:
+    """An SQLite file, opened so that nothing in it can change and none is made."""
     engine = create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true", poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
