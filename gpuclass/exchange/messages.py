@@ -357,8 +357,29 @@ _TEXTS: dict[str, dict[Language, str]] = {
     },
     # How far a submission is
     "state.waiting": {"ko": "채점 기다리는 중", "en": "waiting to be graded"},
+    "state.next": {"ko": "채점 기다리는 중 · 다음 차례예요", "en": "waiting to be graded · you are next"},
+    "state.place": {
+        "ko": "채점 기다리는 중 · 앞에 {place}개 있어요",
+        "en": "waiting to be graded · {place} before it",
+    },
+    "state.delayed": {
+        "ko": "잘 받았어요 · 한 시간에 채점하는 횟수를 다 써서 {time}에 채점해요",
+        "en": "received · graded at {time}: the graded attempts of this hour are used up",
+    },
     "state.running": {"ko": "채점 중", "en": "being graded"},
     "state.failed": {"ko": "자동 채점 안 됨, 선생님이 확인해요", "en": "not graded; your teacher will look at it"},
+    "state.quarantined": {
+        "ko": "자동으로 채점할 수 없는 파일이라 선생님이 직접 확인해요",
+        "en": "cannot be graded automatically; your teacher will look at it",
+    },
+    "state.opens_later": {
+        "ko": "채점을 마쳤어요 · 결과는 마감({time}) 뒤에 보여요",
+        "en": "graded · the result is shown after the deadline, {time}",
+    },
+    "state.on_release": {
+        "ko": "채점을 마쳤어요 · 결과는 선생님이 공개하면 보여요",
+        "en": "graded · the result is shown when your teacher releases it",
+    },
     "state.score": {"ko": "{max_score:g}점 중 {score:g}점", "en": "{score:g} of {max_score:g} points"},
 }
 

@@ -25,7 +25,7 @@ import uvicorn
 from gpuclass import roster
 from gpuclass.accounts import Accounts
 from gpuclass.exchange.service.app import server_config
-from gpuclass.settings import Settings, load
+from gpuclass.settings import FeedbackPolicy, Settings, load
 
 NOTEBOOK = {"warm-up.ipynb": b'{"cells": []}'}
 SCOPE = "access:services!service=exchange"
@@ -166,7 +166,7 @@ def free_port(address: str) -> int:
         return port
 
 
-def prepare(folder: Path, hub: HubDouble, gateway: str, **limits: object) -> Settings:
+def prepare(folder: Path, hub: HubDouble, gateway: str, feedback: FeedbackPolicy = "now", **limits: object) -> Settings:
     """A class.toml and a roster in ``folder``; the exchange's limits as given."""
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
     (folder / "roster.csv").write_text(ROSTER, encoding="utf-8")
@@ -181,6 +181,8 @@ hub_port = {hub.port}
 exchange_port = {free_port(gateway)}
 [network]
 subnet = "{gateway.rpartition(".")[0]}.0/24"
+[grading]
+feedback = "{feedback}"
 [exchange]
 {lines}
 """
@@ -197,12 +199,17 @@ def import_roster(settings: Settings) -> None:
 
 @contextmanager
 def running(
-    folder: Path, *, as_process: bool = False, under: Sequence[str | Path] = (), **limits: object
+    folder: Path,
+    *,
+    as_process: bool = False,
+    under: Sequence[str | Path] = (),
+    feedback: FeedbackPolicy = "now",
+    **limits: object,
 ) -> Iterator[Camp]:
     """A class whose exchange has these limits; on a loopback address and ports of its own."""
     gateway = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250)}.1"
     hub = HubDouble(gateway)
-    camp = Camp(prepare(folder, hub, gateway, **limits), hub, folder / "exchange.log", as_process, under)
+    camp = Camp(prepare(folder, hub, gateway, feedback, **limits), hub, folder / "exchange.log", as_process, under)
     log = logging.FileHandler(camp.log)
     log.addFilter(
         lambda record: record.name in ("uvicorn.error", "gpuclass.exchange.store.courses")

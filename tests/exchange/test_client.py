@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from traitlets.config import Config
 from gpuclass.assignments import plain
 from gpuclass.exchange.client import classes as client
 from gpuclass.exchange.client.outbox import Outbox
+from gpuclass.exchange.store.deadlines import Deadlines
 from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK
 from tests.exchange.conftest import NOTEBOOK, Camp, running, tree, user
@@ -270,16 +272,35 @@ def test_feedback_of_unknown_pages_is_not_fetched(student: Desk, store: Store, a
     assert [path.name for path in (student.folder / assignment / "feedback").rglob("*.html")] == ["warm-up.html"]
 
 
-def test_feedback_that_was_not_released_is_not_seen(student: Desk, store: Store, assignment: str) -> None:
-    write(student.folder / assignment, NOTEBOOK)
-    student.do("Submit", assignment)
-    sent = store.latest_submission("camp", assignment, "student1")
-    assert sent is not None
-    store.put_feedback(sent, {"warm-up.html": b"page"}, released=False, score=1, max_score=4)
-    [entry] = student.submissions(assignment)
-    assert (entry["has_exchange_feedback"], entry["score"]) == (False, None)
-    student.do("FetchFeedback", assignment)
-    assert not (student.folder / assignment / "feedback").exists()
+def test_feedback_is_not_seen_before_the_deadline_and_after_it_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "camp").mkdir()
+    with running(tmp_path / "camp", feedback="after_deadline") as camp, Store(camp.settings.exchange_folder) as store:
+        store.release("camp", "day", NOTEBOOK, by="teacher")
+        deadlines, now = Deadlines(store), store.clock()
+        deadlines.put("camp", "day", now + timedelta(days=2), by="teacher")
+        student = Desk(camp, "student1", tmp_path / "student1", monkeypatch)
+        write(student.folder / "day", NOTEBOOK)
+        student.do("Submit", "day")
+        sent, job = store.latest_submission("camp", "day", "student1"), store.claim()
+        assert sent is not None
+        assert job is not None
+        store.put_feedback(sent, {"warm-up.html": b"page"}, released=False, score=1, max_score=4)
+        store.finish(job.id)
+        [entry] = student.submissions("day")
+        assert (entry["has_exchange_feedback"], entry["score"]) == (False, None)
+        assert "the result is shown after the deadline" in entry["timestamp"]
+        student.do("FetchFeedback", "day")
+        assert not (student.folder / "day" / "feedback").exists()
+
+        deadlines.put("camp", "day", now - timedelta(seconds=1), by="teacher")
+        [entry] = student.submissions("day")
+        assert (entry["has_exchange_feedback"], entry["score"]) == (True, 1)
+        assert "1 of 4 points" in entry["timestamp"]
+        student.do("FetchFeedback", "day")
+        [page] = (student.folder / "day" / "feedback").rglob("*.html")
+        assert page.read_bytes() == b"page"
 
 
 def test_new_feedback_is_announced_and_fetched_again(student: Desk, store: Store, assignment: str) -> None:

@@ -30,8 +30,7 @@ class Service:
 
     def __init__(self, folder: Path, policy: FeedbackPolicy) -> None:
         self.hub = HubDouble("127.0.0.1")
-        plain = prepare(folder, self.hub, "127.0.0.1")
-        settings = plain.model_copy(update={"grading": plain.grading.model_copy(update={"feedback": policy})})
+        settings = prepare(folder, self.hub, "127.0.0.1", policy)
         self.now = NOON
         self.store = Store(settings.exchange_folder, clock=lambda: self.now)
         self.deadlines = Deadlines(self.store)

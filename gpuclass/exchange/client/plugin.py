@@ -19,7 +19,7 @@ from gpuclass.exchange.client import folder
 from gpuclass.exchange.client.connection import Connection, Refused, from_environment
 from gpuclass.exchange.client.corner import Corner
 from gpuclass.exchange.client.folder import Contents, NotAFolder, Plain, TooManyFiles
-from gpuclass.exchange.client.receipts import local, marks
+from gpuclass.exchange.client.receipts import local, marks, progress
 from gpuclass.exchange.client.versions import Versions, md5, told
 from gpuclass.exchange.messages import LANGUAGES, Language, megabytes, say
 from gpuclass.exchange.names import DEPTH_LIMIT, UnsafeName, identifier
@@ -185,17 +185,19 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
         """A time of the exchange in the class's zone."""
         return local(timestamp, self.timezone)
 
+    def moment(self, submission: Mapping[str, Any]) -> str:
+        """A submission's time, as file names may have it, and its number."""
+        return f"{self.local(submission['timestamp']):%Y-%m-%d %H.%M.%S} ({submission['submission']})"
+
     def label(self, submission: Mapping[str, Any]) -> str:
-        """What a submission is called as a folder of feedback: its time, its number and how far it is."""
-        moment = f"{self.local(submission['timestamp']):%Y-%m-%d %H.%M.%S} ({submission['submission']})"
-        if submission["score"] is not None and submission["max_score"] is not None:
-            return f"{moment} · {self.say('state.score', **submission)}"
-        if submission["feedback"] or submission["state"] == "done":
+        """What a submission is called as a folder of feedback: its time, its number and its score."""
+        moment = self.moment(submission)
+        if submission["score"] is None or submission["max_score"] is None:
             return moment
-        return f"{moment} · {self.say('state.' + submission['state'])}" if submission["state"] else moment
+        return f"{moment} · {self.say('state.score', score=submission['score'], max_score=submission['max_score'])}"
 
     def shown(self, item: Mapping[str, Any], submission: Mapping[str, Any]) -> str:
-        """What a submission is called in lists: that, whether it is late, and its version where there are several."""
+        """What a submission is called in lists: time, number, how far it is; late or not, version where several are."""
         several = (item.get("version") or 1) > 1
         found = marks(
             self.spoken,
@@ -203,7 +205,8 @@ class Exchange(abc.Exchange):  # type: ignore[misc]  # nbgrader has no types
             due=None,
             version=submission.get("version") if several else None,
         )
-        return " · ".join([self.label(submission), *found])
+        far = progress(self.spoken, self.timezone, item, submission, self.course_overview["now"])
+        return " · ".join(filter(None, [self.moment(submission), far, *found]))
 
     def feedback_folder(self, assignment: str, submission: Mapping[str, Any]) -> Path:
         """Where feedback on a submission is put."""

@@ -58,11 +58,50 @@ def marks(language: Language, *, late: bool | None, due: str | None, version: in
 
 def due_line(language: Language, zone_name: str, due: str, now: str) -> str:
     """Until when something can be handed in, as it stands at ``now`` by the exchange's clock."""
-    moment, today = local(due, zone_name), local(now, zone_name)
-    text = f"{moment:%H:%M}"
-    if moment.date() != today.date():
-        text = f"{_day(language, moment)} {text}"
-    return say(language, "due.passed" if today > moment else "due.until", time=text)
+    passed = local(now, zone_name) > local(due, zone_name)
+    return say(language, "due.passed" if passed else "due.until", time=clock_time(language, zone_name, due, now))
+
+
+def clock_time(language: Language, zone_name: str, moment: str, now: str) -> str:
+    """A time of the exchange as a clock on the wall shows it, with the day where that is not today's."""
+    then, today = local(moment, zone_name), local(now, zone_name)
+    text = f"{then:%H:%M}"
+    return text if then.date() == today.date() else f"{_day(language, then)} {text}"
+
+
+def progress(
+    language: Language, zone_name: str, item: Mapping[str, Any], submission: Mapping[str, Any], now: str
+) -> str:
+    """How far a submission is; empty where there is nothing to say.
+
+    Args:
+        language: of the words.
+        zone_name: the class's.
+        item: the assignment, of the exchange's overview.
+        submission: one of its submissions.
+        now: by the exchange's clock.
+    """
+
+    def at(moment: str) -> str:
+        return clock_time(language, zone_name, moment, now)
+
+    state, score, later = submission["state"], submission["score"], submission.get("not_before")
+    if submission.get("status") == "quarantined" and state == "done" and not score:
+        return say(language, "state.quarantined")
+    if score is not None and submission["max_score"] is not None:
+        return say(language, "state.score", score=score, max_score=submission["max_score"])
+    if state == "waiting" and later and read_time(later) > read_time(now):
+        return say(language, "state.delayed", time=at(later))
+    if state == "waiting" and (place := submission.get("place")) is not None:
+        return say(language, "state.place" if place else "state.next", place=place)
+    if state != "done":
+        return say(language, f"state.{state}") if state else ""
+    opens = item.get("feedback_opens", "now")
+    if submission["feedback"] or opens == "now":
+        return ""
+    if opens == "after_deadline":
+        return say(language, "state.opens_later", time=at(item["due"]))
+    return say(language, "state.on_release")
 
 
 def _day(language: Language, moment: datetime) -> str:
