@@ -70,8 +70,28 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "no-result": ("검사 결과가 없어요.", "The test gave no result."),
     # The feedback page.
     "score": ("점수", "Score"),
+    "open-points": ("· {points}점은 선생님이 직접 채점해요", "· {points} more are graded by your teacher"),
     "part": ("문제", "Part"),
+    "points": ("점수", "Points"),
+    "remark": ("설명", "Remark"),
     "pending": ("선생님이 직접 채점해요", "to be graded by your teacher"),
+    "partly": ("일부만 맞았어요", "partly right"),
+    "unanswered": ("아직 답을 쓰지 않았어요", "not answered yet"),
+    "assertion": ("검사의 조건이 맞지 않았어요", "the check's condition does not hold"),
+    "hidden-short": ("숨은 검사를 통과하지 못했어요", "hidden checks fail"),
+    "door-short": ("검사할 수 없는 값을 돌려줬어요", "gives a value that cannot be checked"),
+    "door": (
+        "내 코드가 검사에 준 값의 종류가 예상과 달라서 확인할 수 없었어요. 숫자, 글자, 리스트, 사전, 배열, 텐서처럼 "
+        "문제에서 말한 종류의 값을 돌려주는지(return) 살펴보세요. 아래는 채점 프로그램이 남긴 말이에요.",
+        "Your code gave the check a kind of value that it does not expect and cannot look at. See that you return what "
+        "the exercise asks for: a number, text, list, dictionary, array or tensor. Below is what the grader said.",
+    ),
+    "not-graded": ("자동으로 채점하지 못했어요. {reason}.", "This could not be graded automatically: {reason}."),
+    "a-person-looks": (
+        "선생님이 직접 확인해요. 파일을 고쳐서 다시 제출해도 돼요.",
+        "Your teacher will look at it. You can also put it right and submit again.",
+    ),
+    "submit-again": ("고쳐서 다시 제출해 주세요.", "Please put it right and submit again."),
     "hidden-failed": (
         "보이는 검사는 통과했지만 숨은 검사를 통과하지 못했어요. 다른 입력에서도 맞는지 살펴보세요.",
         "The checks you can see pass, but hidden ones do not. Try your answer with other inputs.",
@@ -79,7 +99,10 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "answer": ("내 답", "Your answer"),
     "check": ("검사", "Check"),
     "comment": ("선생님의 말", "Comment"),
-    "late": ("늦은 제출", "Late submission"),
+    "late": (
+        "늦게 제출해서 {before}점에서 {penalty}점을 뺐어요.",
+        "Submitted late: {penalty} points were taken off {before}.",
+    ),
     "notices": ("알림", "Notes"),
     # Formgrader's due date.
     "bad-due": (

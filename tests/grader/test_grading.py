@@ -249,7 +249,7 @@ def test_the_exchanges_deadline_and_extension_decide_what_nbgrader_finds_late(
     graded = grade_it(solved(), received=received, due=SIX, extensions=extensions)
     assert seconds_late(course) == pytest.approx(late, abs=1e-9)
     assert graded.score == (0 if late else 10)
-    assert ("Late submission" in page(graded)) is bool(late)
+    assert ("Submitted late" in page(graded)) is bool(late)
 
 
 @pytest.mark.usefixtures("late_is_zero")
