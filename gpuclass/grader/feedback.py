@@ -253,7 +253,7 @@ def _cell(cell: NotebookNode, number: int, language: Language, config: Config | 
         # which is the grader's own.
         verdict = outputs[0] if outputs else None
         told = verdict is not None and verdict.output_type == "error" and (not hides or verdict.ename == TIME_LIMIT)
-        twice = hides and any(output.output_type == "error" for output in outputs[1:])  # the visible part's own is there
+        twice = hides and any(output.output_type == "error" for output in outputs[1:])  # the visible part says it
         outputs = outputs if told and not twice else outputs[1:]
     made = PageCell(number=number, body=_body(cell, source), outputs=[_output(output) for output in outputs])
     made.grade_id = str(known.get("grade_id", ""))
