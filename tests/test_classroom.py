@@ -145,7 +145,7 @@ class Steps:
             raise PlainError(name)
 
 
-OPENING = ["set up", "own", "curriculum release", "no containers", "network up", "start"]
+OPENING = ["set up", "own", "curriculum release --unchecked", "no containers", "network up", "start"]
 CLOSING = ["stop", "no containers", "network down", "release engine"]
 
 

@@ -5,13 +5,13 @@ Imports stand inside the commands: ``gpuclass --help`` should not load nbgrader 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from gpuclass.cli import devices, exchange, lessons, machine, people, results, running, usage
-from gpuclass.errors import PlainError
+from gpuclass.errors import PlainError, UsageError
 
 
 class PlainGroup(TyperGroup):
@@ -37,11 +37,28 @@ app = typer.Typer(
 
 
 @app.command()
-def check() -> None:
-    """Read class.toml, look for all that it names, and say whether it can be used."""
+def check(
+    assignment: Annotated[
+        str | None,
+        typer.Argument(help="An assignment of the course, or a folder such as exercises/01-pixels-to-tensors."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="With an assignment: the report as one JSON object.")] = False,
+) -> None:
+    """Read class.toml and say whether it can be used; with an assignment: try that before students get it.
+
+    An assignment's solution, its untouched release and answers known to be right or wrong run both as they are graded
+    and as in the student's notebook. What would not score the same is named by test and line. The hub need not run.
+
+    Exit code 0 when all is in order, 1 when something has to be mended, 2 when the argument cannot be used.
+    """
     from gpuclass import classroom
+    from gpuclass.cli import checks
     from gpuclass.settings import load
 
+    if assignment is not None:
+        raise typer.Exit(checks.assignment(assignment, as_json=json))
+    if json:
+        raise UsageError("--json goes with an assignment: gpuclass check ASSIGNMENT --json")
     settings = load()
     classroom.check(settings)
     for warning in classroom.warnings(settings):

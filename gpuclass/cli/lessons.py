@@ -39,12 +39,25 @@ def curriculum_check() -> None:
 
 
 @curriculum_app.command("release")
-def curriculum_release() -> None:
-    """Give the class its sessions: lectures to students' homes, exercises to the course folder."""
+def curriculum_release(
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Lay the exercises out without trying them; quick, and needs no Docker.")
+    ] = False,
+) -> None:
+    """Give the class its sessions: lectures to students' homes, exercises to the course folder.
+
+    An exercise that is new or changed is tried before that, as gpuclass check does; if it has to be mended, nothing is
+    released.
+    """
+    from gpuclass.cli import checks
     from gpuclass.curriculum import prepare_course, release
     from gpuclass.settings import load
 
     settings = load()
+    if unchecked:
+        typer.echo("Exercises are not tried here; Formgrader's release tries each before students get it.", err=True)
+    else:
+        checks.exercises(settings)
     released = release(settings)
     course = prepare_course(settings)
     what = "released" if released.changed else "unchanged"

@@ -183,8 +183,20 @@ def prepare_course(settings: Settings) -> Course:
 
 def lay_out(files: Mapping[str, bytes], course_folder: Path) -> Course:
     """Write the files below ``course_folder/source`` unless an instructor changed them there."""
+    planned = plan(files, course_folder)
     manifest = course_folder / MANIFEST
     laid = _read_manifest(manifest)
+    for name in planned.written:
+        _replace(course_folder / "source" / name, files[name])
+    laid |= {name: _digest(files[name]) for name in (*planned.written, *planned.unchanged)}
+    _replace(manifest, (json.dumps(laid, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    give_to_service(course_folder)
+    return planned
+
+
+def plan(files: Mapping[str, bytes], course_folder: Path) -> Course:
+    """What `lay_out` would do."""
+    laid = _read_manifest(course_folder / MANIFEST)
     written, kept, unchanged = [], [], []
     for name, content in files.items():
         path = course_folder / "source" / name
@@ -192,14 +204,9 @@ def lay_out(files: Mapping[str, bytes], course_folder: Path) -> Course:
         if there == _digest(content):
             unchanged.append(name)
         elif there in (None, laid.get(name)):
-            _replace(path, content)
             written.append(name)
         else:
             kept.append(name)
-            continue
-        laid[name] = _digest(content)
-    _replace(manifest, (json.dumps(laid, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-    give_to_service(course_folder)
     return Course(tuple(written), tuple(kept), tuple(unchanged))
 
 

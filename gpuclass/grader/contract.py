@@ -116,7 +116,7 @@ def _is_doubtful(contract: Contract) -> bool:
 
 def digest_of(source: NotebookNode, files: dict[str, bytes]) -> str:
     """SHA-256 of everything that a recording depends on: code cells, files beside the notebook, the grader itself."""
-    digest = hashlib.sha256(_grader().encode())
+    digest = hashlib.sha256(grader_digest().encode())
     for cell in code_cells(source):
         digest.update(json.dumps([cell.source, grade_id(cell), is_test(cell), is_locked(cell)]).encode())
     for name, data in sorted(files.items()):
@@ -125,7 +125,7 @@ def digest_of(source: NotebookNode, files: dict[str, bytes]) -> str:
 
 
 @cache
-def _grader() -> str:
+def grader_digest() -> str:
     """SHA-256 of what runs in the grader's containers."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "grading").glob("*.py")):
@@ -152,10 +152,8 @@ class Kept:
         """Keep it; only with `locked`. A full disk or a folder without rights costs the next grading some seconds."""
         notebooks = self._notebooks() | {notebook: {"source": digest, **asdict(contract)}}
         text = json.dumps({"notebooks": notebooks, "sha256": _checksum(notebooks)}, indent=1, ensure_ascii=True)
-        part = self._path.with_suffix(".part")
         try:
-            part.write_text(text + "\n", encoding="ascii")
-            os.replace(part, self._path)  # noqa: PTH105  # readers see the old or the new one
+            replace_file(self._path, text + "\n")
         except OSError as error:
             log.warning("%s is not kept: %s", self._path, error)
 
@@ -182,3 +180,10 @@ class Kept:
 
 def _checksum(notebooks: object) -> str:
     return hashlib.sha256(json.dumps(notebooks, sort_keys=True).encode()).hexdigest()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file of ASCII so that readers see the old or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="ascii")
+    os.replace(part, path)  # noqa: PTH105  # over what is there
