@@ -31,7 +31,8 @@ from traitlets.config import Config
 sys.path.insert(0, str(Path(__file__).parent))  # Python starts isolated: it knows no folder of ours
 from answering import Answering
 from channel import Channel, Outputs, Stream, explain
-from door import DOOR, CellTimeout, unpack
+from door import DOOR, unpack
+from side import CellTimeout
 
 del sys.path[0]
 

@@ -7,6 +7,7 @@ as it would be in a notebook of its own.
 from __future__ import annotations
 
 import builtins
+import copy
 import importlib
 import inspect
 import random
@@ -17,7 +18,8 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from channel import Outputs, ours
-from door import Decoder, DoorError, Encoder, Side
+from door import Decoder, DoorError, Encoder
+from side import Side
 
 TRACE_LINES = 20
 TRACE_CHARACTERS = 4000
@@ -40,6 +42,7 @@ OPERATIONS: dict[str, Callable[..., object]] = {
     "int": int,
     "float": float,
     "bool": bool,
+    "deepcopy": copy.deepcopy,
     "source": inspect.getsource,
 }
 
@@ -89,6 +92,8 @@ class Answering(Side):
             signal.setitimer(signal.ITIMER_REAL, max(0.001, message["seconds"]))
             if message["op"] == "get":
                 return self._get(args[0])
+            if message["op"] == "backward":
+                return self.gradients.backward(*args)
             if torch:
                 with torch.set_grad_enabled(grad):
                     return OPERATIONS[message["op"]](*args, **kwargs)
@@ -104,20 +109,31 @@ class Answering(Side):
 
     def call(self, number: int, name: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call something of the test's."""
+        return self._ask_test({"op": "call", "on": number, "name": name}, list(args), kwargs)
+
+    def go_back(self, number: int, accumulate: bool, grad: Any) -> Any:
+        """Have the referee go back from a result of a test's function."""
+        return self._ask_test({"op": "backward"}, [number, accumulate, grad], {})
+
+    def impossible(self, text: str) -> BaseException:
+        """As torch would."""
+        return RuntimeError(text)
+
+    def _ask_test(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         try:
-            return self.ask({"op": "call", "on": number, "name": name}, list(args), kwargs)[0]
+            return self.ask(message, args, kwargs)[0]
         finally:
             if left:
                 signal.setitimer(signal.ITIMER_REAL, left)
 
-    def describe(self, value: object) -> list[Any]:
+    def describe(self, value: object, encoder: Encoder) -> list[Any]:
         """A number for an object of the student's, and what the referee may know of it."""
         if isinstance(value, Theirs):
             return ["cb", object.__getattribute__(value, "_number")]
         torch = sys.modules.get("torch")
-        if torch and type(value) is torch.nn.Parameter:
-            raise DoorError("a parameter cannot be looked at by a test yet")
+        if torch and type(value) in (torch.Tensor, torch.nn.Parameter):
+            return self.gradients.describe(value, encoder)
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self._objects)
@@ -131,6 +147,8 @@ class Answering(Side):
         match raw:
             case ["h", number]:
                 return self._objects[number]
+            case [("known" | "leaf" | "result"), *_]:
+                return self.gradients.rebuild(raw, decoder)
             case ["cb", number, str() as name]:
                 return self._theirs.setdefault(number, Function(self, number, name))
             case ["fake", number, str() as name, list() as dunders, list() as methods]:

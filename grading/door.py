@@ -92,12 +92,12 @@ class Encoder:
     """Values of one message as JSON and buffers.
 
     Args:
-        special: describes what is not plain data, as a list that begins with a tag of its own; raises if it must not
-            cross.
+        special: describes what is not plain data, as a list that begins with a tag of its own; gets the value and this
+            encoder; raises if it must not cross.
         known: objects of an earlier message by ``id``, which are named and not sent again.
     """
 
-    def __init__(self, special: Callable[[object], list[Any]], known: dict[int, int] | None = None) -> None:
+    def __init__(self, special: Callable[[object, Encoder], list[Any]], known: dict[int, int] | None = None) -> None:
         self.buffers: list[bytes] = []
         self.kept: list[object] = []  # mutable objects in the order in which the other side meets them
         self._special = special
@@ -130,6 +130,10 @@ class Encoder:
         """The description of a mutable object's content, also where the object itself is known to the other side."""
         return self._compound(value, type(value), keep=False)
 
+    def tensor(self, value: Any) -> list[Any]:
+        """The description of a plain tensor's numbers, whatever else it may be part of."""
+        return ["T", str(value.dtype)[6:], list(value.shape), self.buffer(tensor_bytes(value))]
+
     def buffer(self, data: bytes) -> int:
         """Number of a new buffer."""
         self.buffers.append(data)
@@ -157,7 +161,7 @@ class Encoder:
             return ["dq", [self.value(item) for item in value], value.maxlen]
         if kind is range or kind is slice:
             return ["rg" if kind is range else "sl", *(self.value(x) for x in (value.start, value.stop, value.step))]
-        return self._array(value, kind, keep=keep) or self._special(value)
+        return self._array(value, kind, keep=keep) or self._special(value, self)
 
     def _numbers_in(self, value: Any) -> list[Any] | None:
         kinds = set(map(type, value))
@@ -169,13 +173,10 @@ class Encoder:
 
     def _array(self, value: Any, kind: type, *, keep: bool) -> list[Any] | None:
         torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-        if torch and kind is torch.Tensor and _is_plain(value, torch):
+        if torch and kind is torch.Tensor and is_plain(value) and not value.requires_grad:
             if keep:
                 self._keep(value)
-            return [
-                *("T", str(value.dtype)[6:], list(value.shape), self.buffer(tensor_bytes(value))),
-                bool(value.requires_grad),
-            ]
+            return self.tensor(value)
         if torch and kind is torch.Size:
             return ["sz", list(value)]
         if torch and kind is torch.dtype and str(value)[6:] in _DTYPES:
@@ -193,15 +194,23 @@ class Encoder:
         return None
 
 
-def _is_plain(tensor: Any, torch: Any) -> bool:
-    return tensor.layout is torch.strided and tensor.device.type == "cpu" and str(tensor.dtype)[6:] in _DTYPES
+def is_plain(tensor: Any) -> bool:
+    """Whether a tensor's numbers can be written down: on the CPU, none left out, of a common type."""
+    torch = sys.modules["torch"]
+    return bool(tensor.layout is torch.strided and tensor.device.type == "cpu" and str(tensor.dtype)[6:] in _DTYPES)
+
+
+def tensor_numbers(tensor: Any) -> Any:
+    """The numbers of a tensor on the CPU, in order, as a flat tensor of bytes."""
+    torch = sys.modules["torch"]
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    # A single number counts as contiguous whatever its stride, but only one of 1 can be seen as bytes.
+    return flat.as_strided((flat.numel(),), (1,)).view(torch.uint8)
 
 
 def tensor_bytes(tensor: Any) -> bytes:
-    """The numbers of a tensor on the CPU, in order."""
-    torch = sys.modules["torch"]
-    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    """The same as bytes."""
+    return bytes(tensor_numbers(tensor).numpy().tobytes())
 
 
 def _known(dtype: Any) -> bool:
@@ -258,6 +267,14 @@ class Decoder:
             return self._compound(raw[0], raw[1:], raw)
         finally:
             self._depth -= 1
+
+    def tensor(self, raw: Any) -> Any:
+        """A tensor of its own, which later messages cannot name."""
+        torch = sys.modules.get("torch")
+        match raw:
+            case ["T", str() as name, shape, number] if torch and name in _DTYPES:
+                return _tensor(torch, name, _shape(shape), self._buffer(number))
+        raise DoorError("no tensor")
 
     def _compound(self, tag: str, parts: list[Any], raw: list[Any]) -> Any:  # one case a line
         match tag, parts:
@@ -339,11 +356,8 @@ class Decoder:
     def _array(self, tag: str, parts: list[Any]) -> Any:
         torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
         match tag, parts:
-            case "T", [str() as name, shape, number, bool() as grad] if torch and name in _DTYPES:
-                made = self._kept(_tensor(torch, name, _shape(shape), self._buffer(number)))
-                if grad and not (made.is_floating_point() or made.is_complex()):
-                    raise DoorError("whole numbers have no gradient")
-                return made.requires_grad_(grad)
+            case "T", _:
+                return self._kept(self.tensor([tag, *parts]))
             case "sz", [shape] if torch:
                 return torch.Size(_shape(shape))
             case "dt", [str() as name] if torch and name in _DTYPES:
@@ -403,200 +417,3 @@ def _ndarray(numpy: Any, name: str, shape: list[int], data: memoryview) -> Any:
     if dtype.kind == "b":
         return (numpy.frombuffer(data, dtype=numpy.uint8) != 0).reshape(shape)
     return numpy.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
-
-
-class CellTimeout(BaseException):
-    """The cell used up its time."""
-
-
-class Side:
-    """One of the two processes: asks the other, and does what the other asks.
-
-    Strictly one of them is at work at a time: who has written a frame waits for one. So questions nest (a test calls a
-    student's function, which calls a function of the test) and answers come in the order of a stack.
-
-    Args:
-        read: the next frame from the other side.
-        write: sends one.
-    """
-
-    NESTED_LIMIT = 40
-
-    def __init__(self, read: Callable[[], bytes], write: Callable[[bytes], None]) -> None:
-        self._read = read
-        self._write = write
-        self._nested = 0
-        self._working = False  # code that may be broken off is running, and no frame is awaited
-        self._late = False
-
-    # What each of the two does its own way.
-    def describe(self, value: object) -> list[Any]:
-        """Describe what is not plain data; DoorError if it must not cross."""
-        raise NotImplementedError
-
-    def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
-        """The reverse of the other side's `describe`."""
-        raise NotImplementedError
-
-    def perform(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Do what the other side asks for."""
-        raise NotImplementedError
-
-    def describe_error(self, error: BaseException, encoder: Encoder) -> dict[str, Any]:
-        """What went wrong here, for the other side."""
-        raise NotImplementedError
-
-    def rebuild_error(self, message: dict[str, Any], decoder: Decoder) -> BaseException:
-        """What went wrong there."""
-        raise NotImplementedError
-
-    def ask(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Have the other side do something.
-
-        Returns:
-            The value, and the whole answer.
-
-        Raises:
-            BaseException: what `rebuild_error` makes of what was raised there.
-        """
-        if self._nested >= self.NESTED_LIMIT:
-            raise RecursionError("student's code and test call each other too deep")
-        self._working = False
-        try:
-            return self._ask(message, args, kwargs)
-        finally:
-            self._working = True
-            if self._late:
-                self._late = False
-                raise CellTimeout("the cell was stopped: its time was up")
-
-    def _ask(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        encoder = Encoder(self.describe)
-        message = {**message, "args": [encoder.value(each) for each in args]}
-        message["kwargs"] = [[name, encoder.value(each)] for name, each in kwargs.items()]
-        self._send(message, encoder.buffers)
-        self._nested += 1
-        try:
-            while True:
-                answer, buffers = self._receive()
-                if "op" not in answer:
-                    break
-                self.serve(answer, buffers)
-        finally:
-            self._nested -= 1
-        decoder = Decoder(buffers, self.rebuild, encoder.kept)
-        for change in answer["changed"]:
-            self._change(encoder.kept, change, decoder)
-        if answer["error"] is not None:
-            raise self.rebuild_error(answer["error"], decoder)
-        return decoder.value(answer["value"]), answer
-
-    def serve(self, message: dict[str, Any], buffers: list[memoryview]) -> None:
-        """Do what the other side asks for, and answer."""
-        decoder = Decoder(buffers, self.rebuild)
-        value: Any = None
-        failed: BaseException | None = None
-        before: list[Any] = []
-        try:
-            args = [decoder.value(each) for each in message["args"]]
-            kwargs = {str(name): decoder.value(each) for name, each in message["kwargs"]}
-            before = [_snapshot(each) for each in decoder.kept]
-            try:
-                self._working = True
-                value = self.perform(message, args, kwargs)
-            finally:
-                self._working = False
-        except BaseException as error:  # whatever it is, the other side waits for an answer
-            failed = error
-        self._working = False
-        try:
-            self._send(*self._answer(decoder.kept, before, value, failed))
-        except DoorError as error:  # the answer cannot be sent
-            self._send(*self._answer([], [], None, error))
-
-    def alarm(self, *_: object) -> None:
-        """For SIGALRM: the time is up. Never breaks a frame."""
-        if not self._working:
-            self._late = True
-        else:
-            raise CellTimeout("the cell was stopped: its time was up")
-
-    def _answer(
-        self, kept: list[Any], before: list[Any], value: object, failed: BaseException | None
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        encoder = Encoder(self.describe, {id(each): number for number, each in enumerate(kept)})
-        changed = [
-            [number, encoder.content(each)]
-            for number, (each, old) in enumerate(zip(kept, before, strict=False))
-            if not _same(each, old)
-        ]
-        error = None if failed is None else self.describe_error(failed, encoder)
-        answer = {"changed": changed, "value": encoder.value(value) if failed is None else None, "error": error}
-        return {**answer, **self.remarks()}, encoder.buffers
-
-    def remarks(self) -> dict[str, Any]:
-        """What else an answer says."""
-        return {}
-
-    @staticmethod
-    def _change(kept: list[Any], change: Any, decoder: Decoder) -> None:
-        """What the other side changed in an argument, done here too."""
-        number, raw = change
-        if type(number) is not int or not 0 <= number < len(kept):
-            raise DoorError("a change of nothing that was sent")
-        _become(kept[number], decoder.value(raw))
-
-    def _send(self, message: dict[str, Any], buffers: list[bytes]) -> None:
-        self._write(DOOR + pack(message, buffers))
-
-    def _receive(self) -> tuple[dict[str, Any], list[memoryview]]:
-        return unpack(self._read()[len(DOOR) :])
-
-
-def _snapshot(value: Any) -> Any:
-    """What is needed to see later whether ``value`` was changed."""
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    if torch and isinstance(value, torch.Tensor):
-        return value.shape, value.dtype, tensor_bytes(value)
-    if numpy and isinstance(value, numpy.ndarray):
-        return value.shape, value.dtype, array_bytes(value)
-    return (
-        list(value.items())
-        if isinstance(value, dict)
-        else list(value)
-        if not isinstance(value, bytearray)
-        else bytes(value)
-    )
-
-
-def _same(value: Any, old: Any) -> bool:
-    new = _snapshot(value)
-    if type(new) is not list:
-        return bool(new == old)
-    return len(new) == len(old) and all(_is(a, b) for a, b in zip(new, old, strict=True))
-
-
-def _is(a: Any, b: Any) -> bool:
-    if type(a) is tuple and type(b) is tuple and len(a) == len(b) == 2:  # an item of a dict
-        return a[0] is b[0] and a[1] is b[1]
-    return a is b
-
-
-def _become(mine: Any, new: Any) -> None:
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    if torch and isinstance(mine, torch.Tensor):
-        if type(new) is not torch.Tensor or (new.shape, new.dtype) != (mine.shape, mine.dtype):
-            raise DoorError("a tensor changed its shape or type in place")
-        mine.data.copy_(new.data)
-        return
-    if type(new) is not type(mine):
-        raise DoorError("an argument became something else")
-    if numpy and isinstance(mine, numpy.ndarray):
-        if (new.shape, new.dtype) != (mine.shape, mine.dtype):
-            raise DoorError("an array changed its shape or type in place")
-        mine[...] = new
-    elif isinstance(mine, dict | set | deque):
-        mine.clear()
-        mine.update(new) if not isinstance(mine, deque) else mine.extend(new)
-    else:
-        mine[:] = new

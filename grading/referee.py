@@ -28,7 +28,8 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parent))  # Python starts isolated: it knows no folder of ours
 from channel import TEST_NAME, Channel, Outputs, Stream, explain
-from door import DOOR, CellTimeout, Decoder, DoorError, Encoder, Side
+from door import DOOR, Decoder, DoorError, Encoder
+from side import CellTimeout, Side
 
 del sys.path[0]
 
@@ -59,14 +60,19 @@ class Raised(BaseException):
 class Handle:
     """An object in the student's process. What is done with it is done there; it never decides a comparison."""
 
-    __slots__ = ("_kind", "_number", "_open", "_path", "_referee")
+    __slots__ = ("_kind", "_number", "_of", "_open", "_path", "_referee")
 
-    def __init__(self, referee: Referee, number: int, path: str, kind: str, is_open: bool) -> None:
+    def __init__(self, referee: Referee, number: int, path: str, kind: str, is_open: bool, of: type | None) -> None:
         for name, value in (
             *(("_referee", referee), ("_number", number), ("_path", path)),
-            *(("_kind", kind), ("_open", is_open)),
+            *(("_kind", kind), ("_open", is_open), ("_of", of)),
         ):
             object.__setattr__(self, name, value)
+
+    @property
+    def __class__(self) -> Any:
+        """What `isinstance` asks when its type is not the answer: the library's class that it says it derives from."""
+        return (self._open and self._of) or Handle
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it, there."""
@@ -114,6 +120,9 @@ class Handle:
 
     def __bool__(self) -> bool:
         return bool(self._plain("bool", bool))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._do("deepcopy", "")
 
     def __instancecheck__(self, value: object) -> bool:
         return type(value) is Handle and bool(self._plain("isinstance", bool, value))
@@ -227,8 +236,10 @@ class Referee(Side):
             raise self.fault
 
     def perform(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Call a function that a test gave to the student's code; nothing else can be asked for."""
+        """Call a function that a test gave to the student's code, or go back from what it gave."""
         self._path = "callback()"
+        if message["op"] == "backward":
+            return self.gradients.backward(*args)
         number, name = message["on"], message["name"]
         if type(number) is not int or number not in self._lent:
             raise DoorError("nothing that was lent")
@@ -245,10 +256,22 @@ class Referee(Side):
             raise DoorError("no such method")
         return getattr(target, name)(*args, **kwargs)
 
-    def describe(self, value: object) -> list[Any]:
-        """A handle's number; a name in a library; or a number for what is lent."""
+    def go_back(self, number: int, accumulate: bool, grad: Any) -> Any:
+        """Have the student's side go back from what its function returned."""
+        return self.student("backward", "backward()", (number, accumulate, grad), {})
+
+    def impossible(self, text: str) -> BaseException:
+        """A fault, which stays one."""
+        self.fault = self.fault or Fault(text)
+        return self.fault
+
+    def describe(self, value: object, encoder: Encoder) -> list[Any]:
+        """A handle's number; a tensor that needs a gradient; a name in a library; or a number for what is lent."""
         if type(value) is Handle:
             return ["h", value._number]
+        torch = sys.modules.get("torch")
+        if torch and type(value) in (torch.Tensor, torch.nn.Parameter):
+            return self.gradients.describe(value, encoder)
         if isinstance(value, types.ModuleType):
             raise DoorError("a module cannot be given to a student's function")
         home = getattr(value, "__module__", None)
@@ -282,13 +305,17 @@ class Referee(Side):
     def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
         """A handle, open only where the contract has one; or what was lent."""
         match raw:
-            case ["h", int() as number, str() as kind, bool(), list()] if type(number) is int and number >= 0:
+            case ["h", int() as number, str() as kind, bool(), list() as classes] if (
+                type(number) is int and number >= 0
+            ):
                 # What an object may be used for depends on where it turns up, not on what it was elsewhere.
                 shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
-                made = Handle(self, number, self._path, shown, self._may_be_used())
+                made = Handle(self, number, self._path, shown, self._may_be_used(), _library_class(classes))
                 return self._handles.setdefault((number, self._path), made)
             case ["cb", int() as number] if type(number) is int and number in self._lent:
                 return self._lent[number]
+            case [("known" | "leaf" | "result"), *_]:
+                return self.gradients.rebuild(raw, decoder)
         raise DoorError("nothing that a student's side says")
 
     def _may_be_used(self) -> bool:
@@ -360,6 +387,20 @@ def _methods(value: object) -> list[str]:
     names = [name for name in dir(type(value)) if callable(getattr(type(value), name, None))]
     own = [name for name, each in vars(value).items() if callable(each)] if hasattr(value, "__dict__") else []
     return [name for name in {*names, *own} if not name.startswith("_") or name in _STAND_IN_METHODS]
+
+
+def _library_class(names: list[object]) -> type | None:
+    """The first class of torch's own that an object says it derives from, of the kinds that stand for no data."""
+    torch = sys.modules.get("torch")
+    if not torch:
+        return None
+    kinds = torch.nn.Module, torch.optim.Optimizer, torch.utils.data.Dataset, torch.utils.data.DataLoader
+    for name in names[:_CLASSES_LIMIT]:
+        home, _, own = name.rpartition(".") if type(name) is str else ("", "", "")
+        found = getattr(sys.modules.get(home), own, None) if home.startswith("torch.") else None
+        if isinstance(found, type) and issubclass(found, kinds):
+            return found
+    return None
 
 
 def _error(names: list[str], text: str, trace: str) -> BaseException:

@@ -180,7 +180,7 @@ def nested(depth: int) -> Any:
         ["rg", 1, 2, 0],
         ["rg", True, 2, 1],
         ["dq", [], -1],
-        ["T", "float32", [1], 0, False],
+        ["T", "float32", [1], 0],
         {"a": 1},
         [],
         [[]],

@@ -183,7 +183,7 @@ def hostile(folder: Path, source: str, test: str = "assert f(1) == 2") -> CellRu
             return lost
 
 
-SAYS = "answering.Answering._answer = lambda self, kept, before, value, failed: ({}, [])"
+SAYS = "answering.Answering._answer = lambda self, kept, before, value, failed: ({}, door.Encoder(None))"
 FIELDS = "'changed': {changed}, 'value': {value}, 'error': {error}, 'drew': False, 'printed': ''"
 
 
@@ -202,15 +202,16 @@ HOSTILE = {
     "an error that cannot be made": says(error="{'classes': ['ExceptionGroup'], 'text': '', 'trace': '', 'number': 0}"),
     "half an answer": SAYS.format("{'value': 2}"),
     "remarks that make no sense": SAYS.format("{'changed': [], 'value': 2, 'error': None, 'drew': 1, 'printed': 0}"),
-    "a tensor without torch": says("['T', 'float32', [1], 0, False]"),
+    "a tensor without torch": says("['T', 'float32', [1], 0]"),
     "a list of itself": says("['l', [['r', 0]]]"),
     "keys that collide": says("['s', [n * (2**61 - 1) for n in range(100_000)]]"),
     "a question for nothing": "answering.Answering._answer = lambda self, *_: "
-    "({'op': 'call', 'on': 0, 'name': '__init__', 'args': [], 'kwargs': []}, [])",
+    "({'op': 'call', 'on': 0, 'name': '__init__', 'args': [], 'kwargs': []}, door.Encoder(None))",
     "questions without end": "class Endless(answering.Answering):\n"
     "    def serve(self, *_):\n"
     "        while True:\n"
-    "            self._send({'op': 'call', 'on': 0, 'name': None, 'args': [], 'kwargs': []}, []); self._read()\n"
+    "            self._send({'op': 'call', 'on': 0, 'name': None, 'args': [], 'kwargs': []}, door.Encoder(None))\n"
+    "            self._read()\n"
     "answering.Answering.serve = Endless.serve",
     "a verdict": "import json\nanswering.Answering.serve = lambda self, *_: "
     "self._write(json.dumps({'id': '', 'ok': True, 'outputs': []}).encode())",

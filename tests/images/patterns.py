@@ -1,0 +1,363 @@
+"""Tests as exercises in deep learning have them, each with a right, a wrong and sometimes a lying answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PREAMBLE = """
+import copy
+import math
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+"""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A test cell and answers to it.
+
+    Attributes:
+        right: the instructor's solution.
+        wrong: an answer that must fail in the student's own kernel and with the referee.
+        test: the test cell.
+        lie: an answer that passes in the student's own kernel and must fail with the referee.
+    """
+
+    right: str
+    wrong: str
+    test: str
+    lie: str = ""
+
+
+MLP = """
+class {name}(nn.Module):
+    def __init__(self, hidden=8):
+        super().__init__()
+        self.hidden = nn.Linear(4, hidden)
+        self.out = nn.Linear(hidden, 3)
+    def forward(self, x):
+        return self.out(torch.relu(self.hidden(x)))
+"""
+
+PATTERNS = {
+    "the shape of an MLP's output": Pattern(
+        MLP.format(name="Mlp"),
+        MLP.format(name="Mlp").replace("4, hidden", "4, 9").replace("hidden, 3", "9, 2"),
+        "model = Mlp()\nassert isinstance(model, nn.Module)\nassert model(torch.randn(5, 4)).shape == (5, 3)",
+        """
+class Shape:
+    shape = (5, 3)
+class Mlp(nn.Module):
+    def forward(self, x):
+        return Shape()
+""",
+    ),
+    "the number of parameters": Pattern(
+        MLP.format(name="Counted"),
+        MLP.format(name="Counted").replace("nn.Linear(hidden, 3)", "nn.Linear(hidden, 3, bias=False)"),
+        """
+model = Counted()
+assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 4 * 8 + 8 + 8 * 3 + 3
+assert [name for name, _ in model.named_parameters()][0] == 'hidden.weight'
+""",
+        """
+class Many(nn.Parameter):
+    def numel(self): return 67
+class Counted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Module()
+        self.hidden.weight = Many(torch.ones(1))
+""",
+    ),
+    "a gradient against finite differences": Pattern(
+        "def softplus(x): return torch.log1p(torch.exp(x))",
+        "def softplus(x): return torch.log1p(torch.exp(x.detach())) + 0 * x",
+        """
+x = torch.linspace(-2, 2, 5, dtype=torch.float64, requires_grad=True)
+assert torch.allclose(softplus(x), F.softplus(x))
+softplus(x).sum().backward()
+with torch.no_grad():
+    slope = (softplus(x + 1e-6) - softplus(x - 1e-6)) / 2e-6
+assert torch.allclose(x.grad, slope, atol=1e-6)
+""",
+        """
+torch.allclose = lambda *_, **__: True
+def softplus(x): return x
+""",
+    ),
+    "gradcheck": Pattern(
+        """
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x ** 3
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * ctx.saved_tensors[0] ** 2 * g
+def cube(x): return Cube.apply(x)
+""",
+        """
+class Cube(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x ** 3
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * ctx.saved_tensors[0] * g
+def cube(x): return Cube.apply(x)
+""",
+        "assert torch.autograd.gradcheck(cube, torch.tensor([1., -2., .5], dtype=torch.float64, requires_grad=True))",
+        "def cube(x): return (x ** 3).detach() + 0 * x\ntorch.autograd.gradcheck = lambda *_, **__: True",
+    ),
+    "one step of an optimizer lowers the loss": Pattern(
+        """
+def step(model, x, y, lr):
+    loss = F.mse_loss(model(x), y)
+    model.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            p -= lr * p.grad
+    return loss.item()
+def line(): return nn.Linear(2, 1)
+""",
+        """
+def step(model, x, y, lr):
+    loss = F.mse_loss(model(x), y)
+    loss.backward()
+    return loss.item()
+def line(): return nn.Linear(2, 1)
+""",
+        """
+torch.manual_seed(0)
+x, model = torch.randn(16, 2), line()
+y = x.sum(1, keepdim=True)
+before = [p.detach().clone() for p in model.parameters()]
+losses = [step(model, x, y, 0.1) for _ in range(3)]
+assert losses[2] < losses[1] < losses[0]
+assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters()))
+""",
+    ),
+    "an optimizer and loss of the test's own": Pattern(
+        "def classifier(): return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))",
+        "def classifier():\n    made = nn.Sequential(nn.Linear(2, 2))\n    made.requires_grad_(False)\n    return made",
+        """
+torch.manual_seed(1)
+x = torch.randn(32, 2)
+y = (x[:, 0] > 0).long()
+model = classifier()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+first = None
+for _ in range(10):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    first = first or loss.item()
+assert loss.item() < 0.8 * first
+assert all(p.grad is not None for p in model.parameters())
+""",
+    ),
+    "the student's own optimizer": Pattern(
+        """
+class Momentum:
+    def __init__(self, params, lr=0.1, beta=0.9):
+        self.params, self.lr, self.beta = list(params), lr, beta
+        self.v = [torch.zeros_like(p) for p in self.params]
+    def step(self):
+        with torch.no_grad():
+            for p, v in zip(self.params, self.v):
+                v.mul_(self.beta).add_(p.grad)
+                p -= self.lr * v
+    def zero_grad(self):
+        for p in self.params:
+            p.grad = None
+""",
+        """
+class Momentum:
+    def __init__(self, params, lr=0.1, beta=0.9):
+        self.params, self.lr = list(params), lr
+    def step(self):
+        with torch.no_grad():
+            for p in self.params:
+                p -= self.lr * p.grad
+    def zero_grad(self):
+        for p in self.params:
+            p.grad = None
+""",
+        """
+w = torch.tensor([1., -2.], requires_grad=True)
+mine = w.detach().clone().requires_grad_()
+ours, reference = Momentum([w]), torch.optim.SGD([mine], lr=0.1, momentum=0.9)
+for _ in range(4):
+    for tensor, optimizer in ((w, ours), (mine, reference)):
+        optimizer.zero_grad()
+        (tensor ** 2).sum().backward()
+        optimizer.step()
+assert torch.allclose(w, mine)
+""",
+        """
+class Momentum:
+    def __init__(self, params, lr=0.1, beta=0.9): pass
+    def zero_grad(self): pass
+    def step(self): torch.allclose = lambda *_: True
+""",
+    ),
+    "gradients do not add up over steps": Pattern(
+        "def fit(model, x):\n    for _ in range(2):\n        model.zero_grad()\n        model(x).sum().backward()\n"
+        "def unit(): return nn.Linear(2, 1)",
+        "def fit(model, x):\n    for _ in range(2):\n        model(x).sum().backward()\n"
+        "def unit(): return nn.Linear(2, 1)",
+        """
+model = unit()
+fit(model, torch.ones(1, 2))
+assert torch.equal(model.weight.grad, torch.ones(1, 2))
+""",
+        """
+class Ones(nn.Parameter):
+    grad = torch.ones(1, 2)
+def fit(model, x):
+    model.weight = Ones(model.weight.data)
+def unit(): return nn.Linear(2, 1)
+""",
+    ),
+    "weights set by hand": Pattern(
+        "def perceptron(): return nn.Linear(2, 1)",
+        "def perceptron(): return nn.Linear(2, 1, bias=False)",
+        """
+model = perceptron()
+with torch.no_grad():
+    model.weight.fill_(2.)
+    model.bias.data.fill_(-1.)
+assert model(torch.tensor([[1., 3.]])).item() == 7.
+""",
+    ),
+    "the state of a model goes round": Pattern(
+        "def layered(): return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))",
+        """
+def layered():
+    made = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    made.load_state_dict = lambda state: None
+    return made
+""",
+        """
+torch.manual_seed(0)
+one, other = layered(), layered()
+other.load_state_dict(copy.deepcopy(one.state_dict()))
+one.eval(); other.eval()
+x = torch.randn(4, 3)
+assert torch.equal(one(x), other(x))
+assert set(one.state_dict()) >= {"0.weight", "1.running_mean"}
+""",
+    ),
+    "dropout in training and evaluation": Pattern(
+        "def dropping(): return nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5))",
+        "def dropping(): return nn.Sequential(nn.Linear(4, 64))",
+        """
+model, x = dropping(), torch.ones(1, 4)
+model.eval()
+assert not model.training and torch.equal(model(x), model(x))
+model.train()
+assert model.training and (model(x) == 0).any()
+""",
+    ),
+    "the buffers of batch normalisation": Pattern(
+        "def normed(): return nn.BatchNorm1d(3, momentum=0.5)",
+        "def normed(): return nn.BatchNorm1d(3, momentum=0.1)",
+        """
+model = normed()
+model(torch.full((4, 3), 2.) + torch.arange(4.)[:, None])
+assert torch.allclose(model.running_mean, torch.full((3,), 1.75))
+assert model.num_batches_tracked.item() == 1
+""",
+    ),
+    "frozen layers": Pattern(
+        """
+def freeze(model):
+    for p in model[0].parameters():
+        p.requires_grad = False
+    return model
+def two_layers(): return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+""",
+        "def freeze(model): return model.requires_grad_(False)\n"
+        "def two_layers(): return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))",
+        """
+model = freeze(two_layers())
+assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+model(torch.ones(1, 2)).sum().backward()
+assert model[0].weight.grad is None and model[1].weight.grad is not None
+""",
+    ),
+    "a loss of the test's that the student minimises": Pattern(
+        """
+def minimise(f, x):
+    x.requires_grad_(True)
+    for _ in range(20):
+        x.grad = None
+        f(x).backward()
+        with torch.no_grad():
+            x -= 0.2 * x.grad
+    return x.detach()
+""",
+        "def minimise(f, x): return x",
+        """
+x = minimise(lambda x: ((x - 3) ** 2).sum(), torch.zeros(2))
+assert torch.allclose(x, torch.full((2,), 3.), atol=1e-3)
+""",
+    ),
+    "a saliency map": Pattern(
+        """
+def saliency(model, x):
+    x = x.clone().requires_grad_(True)
+    model(x).max().backward()
+    return x.grad.abs()
+def scorer():
+    made = nn.Linear(3, 1, bias=False)
+    nn.init.constant_(made.weight, -2.)
+    return made
+""",
+        "def saliency(model, x): return x.abs()\ndef scorer(): return nn.Linear(3, 1)",
+        "assert torch.equal(saliency(scorer(), torch.ones(1, 3)), torch.full((1, 3), 2.))",
+    ),
+    "no gradient is kept where none is wanted": Pattern(
+        "@torch.no_grad()\ndef predict(model, x): return model(x).argmax(1)\ndef logits(model, x): return model(x)\n"
+        "def picker(): return nn.Linear(2, 2)",
+        "def predict(model, x): return model(x)\ndef logits(model, x): return model(x).detach()\n"
+        "def picker(): return nn.Linear(2, 2)",
+        """
+model, x = picker(), torch.ones(3, 2)
+assert predict(model, x).shape == (3,)
+assert logits(model, x).requires_grad
+with torch.no_grad():
+    assert not logits(model, x).requires_grad
+""",
+    ),
+    "the same seed, the same start": Pattern(
+        "def seeded(seed):\n    torch.manual_seed(seed)\n    return nn.Linear(4, 4)",
+        "def seeded(seed): return nn.Linear(4, 4)",
+        """
+same = zip(seeded(3).parameters(), seeded(3).parameters())
+assert all(torch.equal(a, b) for a, b in same)
+assert not torch.equal(seeded(3).weight, seeded(4).weight)
+""",
+        """
+class Chameleon(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, f, types, args=(), kwargs=None):
+        return len(asked) < 4
+class Layer:
+    weight = torch.ones(1).as_subclass(Chameleon)
+    def parameters(self): return [self.weight]
+def seeded(seed):
+    asked.append(seed)
+    return Layer()
+asked = []
+""",
+    ),
+}
