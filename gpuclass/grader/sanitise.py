@@ -339,13 +339,17 @@ def _released_from(released: str, source: str) -> bool:
 
 
 def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]) -> list[_Cell]:
-    """Put read-only and graded cells that are missing or out of order before the next known cell."""
+    """Put read-only and graded cells that are missing or out of order before the next known cell.
+
+    Tests stand behind the tests and answers that come before them in the instructor's version, wherever a student has
+    put those.
+    """
     place = {source.grade_id: number for number, source in enumerate(template.cells)}
     positions = [place[cell.known.grade_id] for cell in cells if cell.known]
     in_order = _longest_increasing(positions)
     kept: list[_Cell] = []
-    for cell in cells:
-        if cell.known and cell.known.locked and place[cell.known.grade_id] not in in_order:
+    for cell, behind in zip(cells, _answers_behind(cells, place), strict=True):
+        if cell.known and cell.known.locked and not _stays(cell.known, place[cell.known.grade_id], in_order, behind):
             _note(repairs, "moved", cell.known.grade_id)
         else:
             kept.append(cell)
@@ -358,8 +362,36 @@ def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]
             _note(repairs, "restored", source.grade_id)
         following = {other.grade_id for other in template.cells[place[source.grade_id] + 1 :]}
         index = next((i for i, cell in enumerate(kept) if cell.known and cell.known.grade_id in following), len(kept))
+        if _is_test(source):
+            known = [
+                (i, cell.known) for i, cell in enumerate(kept) if cell.known and cell.known.grade_id not in following
+            ]
+            index = max([index, *(i + 1 for i, earlier in known if _is_test(earlier) or _is_answer(earlier))])
         kept.insert(index, _Cell(source.cell_type, source.source, known=source))
     return kept
+
+
+def _is_answer(known: SourceCell) -> bool:
+    return known.solution and known.cell_type == "code"
+
+
+def _is_test(known: SourceCell) -> bool:
+    return known.grade and known.locked
+
+
+def _answers_behind(cells: Sequence[_Cell], place: Mapping[str, int]) -> list[int]:
+    """For each cell the smallest place in the instructor's version of the answers behind it."""
+    smallest, found = len(place), []
+    for cell in reversed(cells):
+        found.append(smallest)
+        if cell.known and _is_answer(cell.known):
+            smallest = min(smallest, place[cell.known.grade_id])
+    return found[::-1]
+
+
+def _stays(known: SourceCell, place: int, in_order: Collection[int], behind: int) -> bool:
+    """Whether a read-only cell may stay where it is: in order, and a test behind the answers before it."""
+    return place in in_order and not (_is_test(known) and behind < place)
 
 
 def _longest_increasing(values: Sequence[int]) -> set[int]:

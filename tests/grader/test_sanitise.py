@@ -152,6 +152,26 @@ def test_a_moved_test_goes_back_behind_its_answer() -> None:
     assert repairs == ["cells out of order were moved back: test-add"]
 
 
+def test_an_answer_that_was_moved_to_the_end_still_comes_before_its_tests() -> None:
+    nb = solved()
+    answer = by_id(nb, "add")
+    nb.cells.remove(answer)
+    nb.cells.append(answer)
+    made, repairs = rebuilt(nb)
+    assert [i for i in ids(made) if i != "scale"] == [
+        i for i in (*IN_ORDER[:1], "why", *IN_ORDER[1:-1]) if i != "scale"
+    ]
+    assert repairs == ["cells out of order were moved back: test-add, test-add-hidden, test-scale"]
+
+
+def test_in_a_notebook_turned_upside_down_every_answer_comes_before_its_tests() -> None:
+    nb = solved()
+    reorder(nb)
+    order = ids(rebuilt(nb)[0])
+    assert order.index("add") < order.index("test-add") < order.index("test-add-hidden") < order.index("test-scale")
+    assert order.index("scale") < order.index("test-scale")
+
+
 def test_an_answer_that_lost_its_mark_still_comes_before_its_test() -> None:
     nb = solved()
     by_id(nb, "add").metadata.clear()
