@@ -1,6 +1,7 @@
 """Every attack that there is a defence against, and the tests that make it. What is not in here is not shown.
 
-A row's tests may lie anywhere; nothing is tested twice. The rows are grouped by what the attack is after.
+A row's tests may lie anywhere; nothing is tested twice. The rows are grouped by what the attack is after; a name in
+brackets is that of the case.
 """
 
 from __future__ import annotations
@@ -223,5 +224,199 @@ EXCHANGE: dict[str, dict[str, list[str]]] = {
             "images/test_grading.py::test_a_worker_that_is_killed_grades_every_submission_once_after_its_restart",
             "grader/test_worker.py::test_a_job_that_was_cut_short_is_graded_once_after_the_restart",
         ],
+    },
+}
+
+_SCORE = "attacks/test_score.py::test_an_attack_gives_no_points"
+_BITES = "attacks/test_score.py::test_the_attack_gives_points_under_stock_nbgrader"
+_LIES = "attacks/test_submissions.py::test_metadata_that_lies_changes_no_score"
+_THIEF = "attacks/test_submissions.py::test_a_thief_gets_nothing_and_keeps_what_is_earned"
+_ROBBED = "attacks/test_submissions.py::test_stock_nbgrader_is_robbed_of_scores_tests_and_pages"
+_LESS = "attacks/test_submissions.py::test_stock_nbgrader_gives_it_less_than_it_is_worth"
+_STOPS = "attacks/test_submissions.py::test_what_is_made_to_stop_grading_gets_its_own_score_and_stops_nothing"
+_HONEST = "attacks/test_submissions.py::test_honest_work_among_all_that_gets_its_score"
+_ACTS = "attacks/test_submissions.py::test_nothing_in_a_feedback_page_acts"
+_WIRE = "grader/test_referee.py::test_no_lie_on_the_wire_passes_a_test"
+_HOG = "images/test_sandbox.py::test_a_hog_harms_at_most_its_own_cell"
+_ENDS = "images/test_sandbox.py::test_what_ends_a_sandbox_costs_nothing_else_and_ends_in_time"
+_FILES = "grader/test_sanitise.py::test_files_that_are_no_plain_files_put_the_submission_aside"
+_WALLS = "images/test_sandbox.py::test_there_is_nothing_to_reach_and_nothing_to_write_to"
+
+
+def _both(*cases: str) -> list[str]:
+    """An attack on the score, and the proof that it bites stock nbgrader."""
+    return [f"{test}[{case}]" for case in cases for test in (_SCORE, _BITES)]
+
+
+GRADING: dict[str, dict[str, list[str]]] = {
+    "score": {
+        "an input or AST transformer that drops code": _both("input transformer", "AST transformer"),
+        "the kernel's do_execute replaced": _both("do_execute replaced"),
+        "run_cell patched": _both("run_cell patched"),
+        "showtraceback or a custom exception handler silenced": [
+            f"{_SCORE}[showtraceback silenced]",
+            f"{_SCORE}[custom exception handler]",
+        ],
+        "an object whose __eq__, __float__, __bool__ lies": _both(
+            "object that lies", "number that lies", "tensor that lies"
+        ),
+        "patched torch.allclose, np.testing, builtins": _both(
+            "torch.allclose patched", "np.testing patched", "builtins patched", "helper of the tests redefined"
+        ),
+        "forged messages on the kernel's sockets": _both("messages of the kernel forged", "sockets of the kernel"),
+        "visible answers hard-coded": [f"{_SCORE}[answers hard-coded]"],
+        "numpy.py, torch.py, sitecustomize.py beside the notebook": [
+            *_both("a torch.py beside the notebook", "a numpy.py beside the notebook"),
+            f"{_SCORE}[a sitecustomize.py beside the notebook]",
+            "grader/test_agent.py::test_files_lie_beside_the_notebook_and_do_not_shadow_modules",
+        ],
+        "writing straight to the sandbox's result channel": [
+            f"{_SCORE}[verdicts written to every descriptor]",
+            f"{_SCORE}[the agent's own door patched]",
+            f"{_WIRE}[a verdict]",
+            f"{_WIRE}[an object that claims to be anything]",
+            "grader/test_door.py::test_whatever_a_hostile_side_describes_is_plain_data_or_refused",
+            "grader/test_door.py::test_whatever_a_hostile_side_sends_is_a_message_or_refused",
+        ],
+        "the test's own frames": [f"{_SCORE}[the frames above searched]"],
+        "call-backs": [f"{_SCORE}[everything is a call-back]"],
+    },
+    "metadata": {
+        "a test turned into a solution": [
+            f"{_LIES}[a test turned into an answer]",
+            f"{_LIES}[a test turned into an answer, and emptied]",
+            f"{_LESS}[a test turned into an answer]",
+        ],
+        "grade: false, points 1e9 or NaN": [f"{_LIES}[{each}]" for each in ("grade false", "points 1e9", "points NaN")],
+        "metadata or grade_id removed": [f"{_LIES}[metadata removed]", f"{_LIES}[grade_id removed]"],
+        "a duplicated id": [
+            f"{_LIES}[a test twice, the second empty]",
+            f"{_LIES}[an answer twice]",
+            f"{_LESS}[a test twice, the second empty]",
+        ],
+        "a test retyped as markdown": [f"{_LIES}[a test retyped]"],
+        "tests deleted": [f"{_LIES}[tests deleted]", f"{_LESS}[tests deleted]"],
+        "cells reordered": [
+            f"{_LIES}[cells reordered]",
+            f"{_LESS}[cells reordered]",
+            "grader/test_sanitise.py::test_an_answer_that_was_moved_to_the_end_still_comes_before_its_tests",
+        ],
+        "outputs filled in beforehand": [f"{_LIES}[outputs filled in]"],
+        "a foreign, null or missing kernelspec": [
+            *(f"{_LIES}[{each}]" for each in ("a foreign kernel", "a null kernel", "no kernel")),
+            f"{_LESS}[a null kernel]",
+        ],
+        "an old release of the assignment": [
+            f"{_LIES}[an old release]",
+            f"{_LIES}[an old release of another format]",
+            f"{_LESS}[an old release of another format]",
+            "grader/test_grading.py::test_points_come_from_the_gradebook_also_for_an_old_release",
+        ],
+        "extra cells": [f"{_LIES}[cells of its own]"],
+        "anything at all": ["grader/test_sanitise.py::test_whatever_is_sent_is_rebuilt_or_quarantined"],
+    },
+    "theft": {
+        "writing the gradebook": [f"{_THIEF}[writing the gradebook]", _ROBBED],
+        "reading the source": [
+            f"{_THIEF}[reading the source]",
+            _ROBBED,
+            "grader/test_grading.py::test_code_that_reads_a_hidden_test_cannot_show_it",
+        ],
+        "planting HTML": [f"{_THIEF}[planting a page]", f"{_THIEF}[a planted page beside the notebook]", _ROBBED],
+        "a symlinked file or folder": [
+            f"{_THIEF}[a symlinked file]",
+            f"{_THIEF}[a symlinked folder]",
+            "grader/test_sanitise.py::test_a_submission_folder_that_is_a_link_is_put_aside",
+        ],
+        "a hard link, a FIFO, a device": [f"{_THIEF}[a hard link]", f"{_THIEF}[a FIFO]", f"{_THIEF}[a device]", _FILES],
+        "../, absolute, NUL, +, Unicode twins": [
+            f"{_THIEF}[names that no path should have]",
+            f"{_THIEF}[two notebooks whose names differ only in Unicode form]",
+            *EXCHANGE["theft"]["../, absolute, NUL, +, Unicode twins"],
+        ],
+        "another student's id, another course's token": [
+            *EXCHANGE["theft"]["another student's id"],
+            *EXCHANGE["theft"]["another course's or another service's token"],
+        ],
+        "a forged or 1999 timestamp": [
+            f"{_THIEF}[a timestamp of 1999]",
+            f"{_THIEF}[a timestamp that is none]",
+            f"{_LESS}[a timestamp that is none]",
+            *EXCHANGE["theft"]["a forged or 1999 time"],
+        ],
+        "hub API, metadata address, DNS from student code": [f"{_THIEF}[hub, metadata, DNS]", _WALLS],
+    },
+    "availability": {
+        "an infinite loop": [
+            f"{_STOPS}[an infinite loop]",
+            f"{_STOPS}[an infinite loop in a function that tests call]",
+            f"{_ENDS}[loop in C]",
+        ],
+        "SIGINT ignored": [f"{_STOPS}[an infinite loop that ignores SIGINT]", f"{_ENDS}[stubborn loop]"],
+        "os._exit": [
+            f"{_STOPS}[os._exit]",
+            f"{_STOPS}[os._exit in a function that tests call]",
+            f"{_ENDS}[kills itself]",
+            "grader/test_grading.py::test_a_notebook_that_ends_python_again_and_again_is_begun_anew_only_so_often",
+        ],
+        "a fork bomb": [f"{_STOPS}[a fork bomb]", f"{_HOG}[fork bomb in the shell]", f"{_HOG}[threads]"],
+        "a memory, shm or GPU-memory hog": [
+            f"{_STOPS}[a memory hog]",
+            f"{_STOPS}[a shared memory hog]",
+            f"{_ENDS}[memory in shared memory]",
+            "grader/test_sandbox.py::test_the_whole_request_for_a_sandbox",
+        ],
+        "a disk or inode fill": [f"{_STOPS}[a disk filler]", f"{_STOPS}[an inode filler]"],
+        "a 30 MB line, a million messages": [f"{_STOPS}[a line of 30 MB]", f"{_STOPS}[a million messages]"],
+        "a daemon that stays": [f"{_STOPS}[a daemon that stays]", f"{_HOG}[kill all others]"],
+        "a base64 or zip bomb, a 1 TB sparse file": [
+            *(f"{_STOPS}[{each}]" for each in ("a zip bomb", "base64 of 20 MB", "a sparse terabyte")),
+            f"{_HOG}[sparse file]",
+        ],
+        "not JSON, JSON nested 100,000 deep, 100,000 cells": [
+            f"{_STOPS}[{each}]" for each in ("not JSON", "JSON nested 100,000 deep", "100,000 cells")
+        ],
+        "input()": [f"{_STOPS}[input()]"],
+        "a result stream that never ends": [
+            f"{_STOPS}[a result stream that never ends]",
+            f"{_ENDS}[endless stream]",
+            f"{_ENDS}[trickle]",
+            f"{_WIRE}[questions without end]",
+            "grader/test_sandbox.py::test_a_trickle_does_not_extend_the_deadline",
+        ],
+        "a grading process that dies": [
+            "grader/test_worker.py::test_a_submission_that_kills_its_process_twice_fails_and_the_next_is_graded"
+        ],
+    },
+    "page": {
+        "a script in output, markdown, file name or student name": [
+            _ACTS,
+            "attacks/test_submissions.py::test_a_script_costs_and_gives_nothing",
+            "attacks/test_submissions.py::test_a_page_that_acts_would_be_found",
+            *EXCHANGE["page"]["a script in a feedback page"],
+        ],
+        "text made to be slow to show": [
+            "grader/test_markup.py::test_text_made_to_be_slow_is_shown_as_it_was_typed",
+            "grader/test_markup.py::test_many_slow_cells_make_no_slow_page",
+        ],
+        "a script in a student's own Lab": [
+            "classroom/test_walls.py::test_another_students_server_does_not_open_through_the_site",
+            "images/test_server.py::test_only_an_instructor_with_an_own_domain_has_pages_in_frames",
+        ],
+    },
+    "must pass": {
+        "correct with tqdm and warnings on stderr": [
+            f"{_HONEST}[right, with a progress bar and warnings on stderr]",
+            f"{_LESS}[right, with a progress bar and warnings on stderr]",
+            "grader/test_grading.py::test_warnings_and_progress_bars_on_stderr_cost_nothing",
+        ],
+        "blank gets 0, the reference full": [
+            f"{_HONEST}[blank]",
+            f"{_HONEST}[right]",
+            f"{_HONEST}[half right]",
+            "attacks/test_score.py::test_the_right_answer_is_full",
+        ],
+        "submit pressed twice": EXCHANGE["must pass"]["submit pressed twice"],
+        "the worker killed": EXCHANGE["must pass"]["the worker killed"],
     },
 }

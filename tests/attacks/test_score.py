@@ -5,8 +5,6 @@ Each also runs under stock nbgrader, with tests in the student's kernel, and is 
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,18 +17,16 @@ from gpuclass.grader.cells import Cell
 from gpuclass.grader.execute import Plan, points_of, run
 from gpuclass.grader.pair import open_pair
 from gpuclass.grader.sandbox import Limits, connect, sweep
+from tests.attacks import stock
 from tests.grader.courses import cell, notebook
 
 pytestmark = pytest.mark.images
 
 OWNER = "test-score"
 LIMITS = Limits(cpus=1.0, memory=2**30, tmp=64 * 2**20, processes=64, cell_timeout=20.0, timeout=120.0, output=100_000)
-SETUP = "import torch\ndef close(a, b):\n    return abs(a - b) < 1e-6"
+SETUP = "import numpy as np\nimport torch\ndef close(a, b):\n    return abs(a - b) < 1e-6"
 STUB = "def add(a, b):\n    raise NotImplementedError()\ndef scale(x):\n    raise NotImplementedError()"
 RIGHT = "def add(a, b):\n    return a + b\ndef scale(x):\n    return 2 * x"
-SOLUTION = RIGHT.replace("    return", "    ### BEGIN SOLUTION\n    return").replace(
-    "a + b", "a + b\n    ### END SOLUTION"
-)
 NUMBERS = (
     "assert add(1, 2) == 3\nassert close(add(0.5, 1), 1.5)\n"
     "### BEGIN HIDDEN TESTS\nassert add(-4, 1) == -3 and abs(add(2, 2) - 4) < 1e-9\n### END HIDDEN TESTS"
@@ -39,9 +35,10 @@ TENSORS = (
     "x = torch.tensor([1.0, -2.5])\nout = scale(x)\nwanted = torch.tensor([2.0, -5.0])\n"
     "assert torch.allclose(out, wanted) and out.allclose(wanted)\nassert abs((out - wanted).sum().item()) < 1e-6"
 )
+ARRAYS = "np.testing.assert_allclose(np.array([add(1, 2), add(2, 2)]), [3, 4])"
 CREDIT = "round(sum(float(add(n, 1)) == n + 1 for n in range(4)) / 4 * 2, 2)"
-TESTS = {"numbers": (NUMBERS, 3.0), "tensors": (TENSORS, 3.0), "credit": (CREDIT, 2.0)}
-FULL = 8.0
+TESTS = {"numbers": (NUMBERS, 3.0), "tensors": (TENSORS, 3.0), "arrays": (ARRAYS, 1.0), "credit": (CREDIT, 2.0)}
+FULL = 9.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,10 @@ ATTACKS = {
         "import torch\ntorch.allclose = torch.Tensor.allclose = lambda *a, **k: True\n"
         "torch.Tensor.item = lambda self: 0\ndef scale(x): return torch.zeros(2)"
     ),
+    "np.testing patched": Attack(
+        "import numpy as np\nnp.testing.assert_allclose = np.testing.assert_equal = lambda *a, **k: None\n"
+        "def add(a, b): return 0"
+    ),
     "builtins patched": Attack(
         "import builtins\nbuiltins.sum = lambda *a: 4\nbuiltins.abs = lambda x: 0\nbuiltins.float = lambda x: x\n"
         "def add(a, b): return 0"
@@ -125,12 +126,33 @@ ATTACKS = {
         "    if kind == 'execute_reply': content = {**content, 'status': 'ok'}\n"
         "    return old(stream, kind, content, *a, **k)\nsession.send = send"
     ),
+    "sockets of the kernel": Attack(
+        "import time\nkernel, send = get_ipython().kernel, get_ipython().kernel.session.send\n"
+        "def forge(info):\n"
+        "    parent, ident = kernel.get_parent('shell'), kernel._parent_ident['shell']\n"
+        "    reply = {'status': 'ok', 'execution_count': 1, 'payload': [], 'user_expressions': {}}\n"
+        "    send(kernel.shell_stream, 'execute_reply', reply, parent, ident=ident)\n"
+        "    send(kernel.iopub_socket, 'status', {'execution_state': 'idle'}, parent, ident=b'status')\n"
+        "    time.sleep(0.3)\n"
+        "get_ipython().events.register('pre_run_cell', forge)"
+    ),
     "a torch.py beside the notebook": Attack(
         "raise NameError",
         files={
             "torch.py": b"from IPython import get_ipython\n"
             b"get_ipython().input_transformers_post.append(lambda lines: [])\n"
         },
+    ),
+    "a numpy.py beside the notebook": Attack(
+        "",
+        files={
+            "numpy.py": b"from IPython import get_ipython\n"
+            b"get_ipython().input_transformers_post.append(lambda lines: [])\n"
+        },
+    ),
+    # Python looks for it before it knows the notebook's folder.
+    "a sitecustomize.py beside the notebook": Attack(
+        "", bites=False, files={"sitecustomize.py": b"import builtins\nbuiltins.AssertionError = SystemExit\n"}
     ),
     "answers hard-coded": Attack("def add(a, b):\n    return {(1, 2): 3, (0.5, 1): 1.5}.get((a, b), 0)", bites=False),
     "the frames above searched": Attack(
@@ -190,25 +212,6 @@ def test_an_attack_gives_no_points(name: str, engine: docker.DockerClient, image
     assert score(engine, image, attack.source, attack.files) == 0.0
 
 
-STOCK = """
-import json, os, pathlib, subprocess, sys
-sent = json.load(sys.stdin)
-os.chdir('/tmp')
-os.makedirs('course')
-os.chdir('course')
-for path, text in sent.items():
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(path).write_text(text)
-quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.PIPE}
-for command in (['generate_assignment', 'ps1'], ['autograde', 'ps1']):
-    ran = subprocess.run([sys.executable, '-m', 'nbgrader', *command, '--course=camp'], **quiet)
-    print(ran.stderr.decode()[-3000:], file=sys.stderr)
-from nbgrader.api import Gradebook
-with Gradebook('sqlite:///gradebook.db') as gradebook:
-    print(json.dumps({s.student.id: s.score for s in gradebook.find_assignment('ps1').submissions}))
-"""
-
-
 def written(answer: str) -> str:
     tests = [
         cell("code", source, name, grade=True, locked=True, points=points) for name, (source, points) in TESTS.items()
@@ -218,24 +221,19 @@ def written(answer: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stock(engine: docker.DockerClient, image: str) -> dict[str, float]:
-    """What stock nbgrader gives: one run of `nbgrader autograde` in a container."""
-    files = {
-        "source/ps1/ps1.ipynb": written(RIGHT),
-        "nbgrader_config.py": "c = get_config()\nc.Autograde.timeout = 20\n",
+def given(engine: docker.DockerClient, image: str) -> dict[str, float]:
+    """What stock nbgrader gives."""
+    everyone = {"right": Attack(RIGHT), **{name: each for name, each in ATTACKS.items() if each.bites}}
+    students = {name: f"s{number:02}" for number, name in enumerate(everyone)}
+    submissions = {
+        students[name]: {"ps1.ipynb": written(attack.source).encode(), **attack.files}
+        for name, attack in everyone.items()
     }
-    everyone = {"right": Attack(RIGHT), **{f"s{number}": each for number, each in enumerate(ATTACKS.values())}}
-    for name, attack in everyone.items():
-        files[f"submitted/{name}/ps1/ps1.ipynb"] = written(attack.source)
-        files |= {f"submitted/{name}/ps1/{path}": data.decode() for path, data in attack.files.items()}
-    command = ["docker", "run", "-i", "--rm", "--network=none", "--memory=4g", image, "python", "-c", STOCK]
-    ran = subprocess.run(command, input=json.dumps(files), capture_output=True, text=True, check=False, timeout=900)
-    assert ran.returncode == 0, ran.stderr
-    scores: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
-    assert scores["right"] == FULL, ran.stderr
-    return {name: scores[f"s{number}"] for number, name in enumerate(ATTACKS)}
+    outcome = stock.autograded(image, written(RIGHT).encode(), submissions)
+    assert outcome.scores[students["right"]] == FULL, outcome.refused
+    return {name: outcome.scores[student] for name, student in students.items()}
 
 
 @pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.bites])
-def test_the_attack_gives_points_under_stock_nbgrader(name: str, stock: dict[str, float]) -> None:
-    assert stock[name] > 0.0
+def test_the_attack_gives_points_under_stock_nbgrader(name: str, given: dict[str, float]) -> None:
+    assert given[name] > 0.0
