@@ -16,7 +16,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import nbformat
@@ -136,7 +136,7 @@ def read(folder: Path, notebooks: Collection[str], given: Collection[str] = ()) 
         if number >= FILES_LIMIT:
             raise Quarantined("too-many-files", limit=FILES_LIMIT)
         name = path.name
-        notebook = _notebook_name(path, notebooks)
+        notebook = notebook_name(path, notebooks)
         if notebook is None and (
             path.suffix.lower() not in SUFFIXES or name == TIMESTAMP or not _plain(path) or _obstructs(path, places)
         ):
@@ -220,7 +220,7 @@ def _read_file(full: Path, path: PurePosixPath) -> bytes:
         return stream.read(FILE_LIMIT)
 
 
-def _notebook_name(path: PurePosixPath, notebooks: Collection[str]) -> str | None:
+def notebook_name(path: PurePath, notebooks: Collection[str]) -> str | None:
     """Which notebook of the assignment this is. macOS writes Korean names in another Unicode form."""
     if len(path.parts) > 1 or path.suffix != ".ipynb":
         return None
