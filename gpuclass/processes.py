@@ -69,7 +69,7 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             talks_to_docker=True,
             listens=(gateway, site.hub_port),
         ),
-        Process("grading", (python, "-m", "gpuclass", "grading"), talks_to_docker=True),
+        Process("grading", (python, "-m", "gpuclass", "grading", "serve"), talks_to_docker=True),
     )
 
 

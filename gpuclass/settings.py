@@ -269,6 +269,13 @@ class GradingSection(Section):
     cell_timeout: Duration = Field("60s", validate_default=True, description="How long one cell may run.")
     timeout: Duration = Field("300s", validate_default=True, description="How long one notebook may run.")
     output_limit: Size = Field("1M", validate_default=True, description="Output kept of one cell.")
+    attempts: int = Field(
+        12,
+        ge=0,
+        le=1000,
+        description="Submissions of one student to one assignment that are graded within an hour, so that instant "
+        "scores are no oracle. More are taken as ever, and graded when the hour allows; 0: all at once.",
+    )
     feedback: Annotated[FeedbackPolicy, BeforeValidator(_policy)] = Field(
         "now",
         description="When students see score and feedback. `now`: as soon as it is graded. `after_deadline`: when the "

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gpuclass.cli import devices, exchange, lessons, machine, people, results, running, usage
+from gpuclass.cli import devices, exchange, grading, lessons, machine, people, results, running, usage
 from gpuclass.errors import PlainError, UsageError
 
 
@@ -70,6 +70,7 @@ for part in (running.app, devices.app, usage.app, machine.app, lessons.app, resu
     app.add_typer(part)
 app.add_typer(people.roster_app, name="roster")
 app.add_typer(exchange.exchange_app, name="exchange")
+app.add_typer(grading.grading_app, name="grading")
 
 
 def main() -> None:

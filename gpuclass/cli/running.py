@@ -1,4 +1,4 @@
-"""``gpuclass up``, ``demo``, and services that they start: ``grading`` and ``watch``; ``exchange serve`` is beside."""
+"""``gpuclass up``, ``demo``, and ``watch``; the services ``exchange serve`` and ``grading serve`` are beside."""
 
 from __future__ import annotations
 
@@ -41,22 +41,6 @@ def demo_command(
     from gpuclass import demo
 
     raise typer.Exit(demo.run(folder.resolve(), once=once))
-
-
-@app.command()
-def grading() -> None:
-    """Run the grading worker: submissions from the exchange are graded as they come."""
-    import logging
-    import signal
-
-    from gpuclass.grader.worker import worker
-    from gpuclass.settings import load
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    running = worker(load())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: running.stop())
-    running.run()
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`gpuclass grading`: takes jobs from the exchange's store, grades them, puts feedback back. Has no port.
+"""`gpuclass grading serve`: takes jobs from the exchange's store, grades them, puts feedback back. Has no port.
 
 A job is finished only after its points and feedback are on disk; one that was cut short is put back in the queue when
 the worker starts again. While the container engine cannot be reached or the disk is full, jobs wait: nobody's score
@@ -23,6 +23,7 @@ from gpuclass import images
 from gpuclass.exchange.records import Check
 from gpuclass.exchange.store.deadlines import Deadlines
 from gpuclass.exchange.store.store import Job, Store
+from gpuclass.exchange.store.workers import BEAT_S, Workers
 from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.sandbox import EngineError, Limits, connect, sweep
@@ -71,10 +72,33 @@ class Worker:
         if requeued:
             log.warning("%d jobs were cut short and are queued again", requeued)
         threads = [threading.Thread(target=self._work, args=(grader,)) for grader in self._graders]
+        ended = threading.Event()
+        pulse = threading.Thread(target=self._show_life, args=(ended,))
+        pulse.start()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        ended.set()
+        pulse.join()
+
+    def _show_life(self, ended: threading.Event) -> None:
+        """Say every few seconds that this worker lives; a full disk silences it and does not end it."""
+        workers, run = Workers(self._store), None
+        while True:
+            last = ended.is_set()
+            try:
+                if run is None:
+                    run = workers.begin()
+                elif last:
+                    workers.end(run)
+                else:
+                    workers.beat(run)
+            except (OSError, OperationalError) as error:
+                log.error("no sign of life can be given: %s", error)  # noqa: TRY400  # a full disk, not a bug
+            if last:
+                return
+            ended.wait(BEAT_S)
 
     def stop(self) -> None:
         """End at once; jobs at work stay marked as running and are queued again at the next start."""
@@ -167,7 +191,8 @@ class Worker:
             score=graded.score,
             max_score=graded.max_score,
         )
-        self._store.finish(job.id)
+        result = {"score": graded.score, "max_score": graded.max_score, "reason": graded.reason}
+        self._store.finish(job.id, status=graded.status, result=result)
         figures = (job.id, job.assignment, job.student, graded.status, graded.score, graded.max_score, graded.seconds)
         log.info("job %d, %s of %s: %s, %g of %g in %.1f s", *figures)
 

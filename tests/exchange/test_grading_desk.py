@@ -1,4 +1,4 @@
-"""The teachers' endpoints to the grading service: checks before a release."""
+"""The teachers' endpoints to the grading service: how far it is, and checks before a release."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from gpuclass.exchange.store.store import Store
-from tests.exchange.conftest import Camp
+from gpuclass.exchange.store.workers import Workers
+from tests.exchange.conftest import NOTEBOOK, Camp, tree
 
 pytestmark = pytest.mark.slow
 
@@ -49,3 +50,38 @@ def test_a_check_is_found_under_its_own_assignment_only(camp: Camp) -> None:
     assert status(camp.by("teacher").get(path("check", "other", number))) == (404, "Check not found")
     assert status(camp.by("teacher").get(path("check", "mine", number + 1000))) == (404, "Check not found")
     assert camp.by("teacher").post(path("check", ".source")).status_code == 400
+
+
+def test_a_teacher_sees_how_far_grading_is_and_whom_it_fails(camp: Camp, assignment: str) -> None:
+    def submit(login: str) -> None:
+        camp.by(login).post(f"api/submission/camp/{assignment}", data={"files": tree(NOTEBOOK)}).raise_for_status()
+
+    def progress() -> Any:
+        found = camp.by("teacher").get(path("grading")).json()
+        mine = {
+            key: [each for each in found[key] if each["assignment"] == assignment] for key in ("failing", "quarantined")
+        }
+        count = next(each for each in found["assignments"] if each["name"] == assignment)
+        return {key: value for key, value in count.items() if value and key != "name"}, mine, found["worker"]
+
+    submit("student1")
+    submit("student1")  # of a student, the latest counts
+    submit("student2")
+    assert progress()[0] == {"submitted": 2, "waiting": 2}
+    with Store(camp.settings.exchange_folder) as store:
+        workers = Workers(store)
+        run = workers.begin()
+        while (job := store.claim()) is not None:
+            if job.student == "student1":
+                store.finish(job.id, error="no source version")
+            else:
+                store.finish(job.id, status="quarantined", result={"reason": "not JSON"})
+        count, whom, worker = progress()
+        workers.end(run)
+    assert count == {"submitted": 2, "failed": 1, "quarantined": 1}
+    [failing], [quarantined] = whom["failing"], whom["quarantined"]
+    assert (failing["student"], failing["reason"]) == ("student1", "no source version")
+    assert (quarantined["student"], quarantined["reason"]) == ("student2", "not JSON")
+    assert worker["alive"]
+    assert not progress()[2]["alive"]
+    assert camp.by("student1").get(path("grading")).status_code == 403

@@ -1,4 +1,4 @@
-"""`gpuclass grade` and `gpuclass grading` as they are run, with real containers."""
+"""`gpuclass grade` and `gpuclass grading serve` as they are run, with real containers."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def working(settings: Settings) -> Iterator[subprocess.Popen[str]]:
     with (
         log,
         subprocess.Popen(
-            [sys.executable, "-m", "gpuclass", "grading"],
+            [sys.executable, "-m", "gpuclass", "grading", "serve"],
             env={**os.environ, "GPUCLASS_CONFIG": str(settings.path)},
             stdout=log,
             stderr=log,

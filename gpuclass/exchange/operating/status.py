@@ -19,7 +19,15 @@ from sqlalchemy.orm import Session, aliased
 from gpuclass.exchange.operating.looking import DATABASE, Look
 from gpuclass.exchange.operating.verifying import files_kept
 from gpuclass.exchange.store.deadlines import Deadline, deadlines_of
-from gpuclass.exchange.store.schema import AssignmentRow, CourseRow, JobRow, ReleaseRow, SubmissionRow, TreeRow
+from gpuclass.exchange.store.schema import (
+    AssignmentRow,
+    CourseRow,
+    JobRow,
+    ReleaseRow,
+    SubmissionRow,
+    TreeRow,
+    UtcDateTime,
+)
 
 FAILED_SHOWN = 20  # of the gradings that failed, the newest
 SLOW_S = 600  # a submission that waits so long while none is graded: nobody grades
@@ -236,11 +244,19 @@ def _assignments(session: Session, course: CourseRow) -> Iterator[AssignmentStat
 
 
 def _jobs(session: Session, now: datetime) -> Jobs:
-    by_state = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
+    graded = JobRow.kind == "grade"
+    by_state = session.execute(select(JobRow.state, func.count()).where(graded).group_by(JobRow.state)).all()
     counts = {row[0]: row[1] for row in by_state}
-    oldest = session.scalar(select(func.min(JobRow.queued)).where(JobRow.state == "waiting"))
+    waits_since = func.coalesce(
+        JobRow.not_before, JobRow.queued, type_=UtcDateTime
+    )  # one that must wait does not count
+    oldest = session.scalar(select(func.min(waits_since)).where(graded, JobRow.state == "waiting", waits_since <= now))
     later, newer = aliased(JobRow), aliased(SubmissionRow)
-    tried_again = select(later.id).where(later.submission == JobRow.submission, later.id > JobRow.id).exists()
+    tried_again = (
+        select(later.id)
+        .where(later.submission == JobRow.submission, later.kind == "grade", later.id > JobRow.id)
+        .exists()
+    )
     sent_again = (
         select(newer.id)
         .where(
@@ -254,7 +270,7 @@ def _jobs(session: Session, now: datetime) -> Jobs:
     failed = session.execute(
         select(JobRow, SubmissionRow)
         .join(SubmissionRow, SubmissionRow.id == JobRow.submission)
-        .where(JobRow.state == "failed", ~tried_again, ~sent_again)
+        .where(graded, JobRow.state == "failed", ~tried_again, ~sent_again)
         .order_by(JobRow.id.desc())
     ).all()
     return Jobs(

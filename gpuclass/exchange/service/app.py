@@ -40,7 +40,9 @@ def create_app(settings: Settings, store: Store | None = None, identity: Identit
         store: where it keeps things; without it the one in ``settings.exchange_folder``, closed with the service.
         identity: who a token belongs to; without it the hub's word.
     """
-    own_store = store or Store(settings.exchange_folder, reserve=settings.exchange.reserve)
+    own_store = store or Store(
+        settings.exchange_folder, reserve=settings.exchange.reserve, attempts=settings.grading.attempts
+    )
     meters = Meters(own_store)
     who = identity or Identity(settings.hub_api, asked=meters.asked_hub)
 

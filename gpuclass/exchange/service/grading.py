@@ -9,10 +9,22 @@ from fastapi import APIRouter, Path, Response
 from gpuclass.exchange.names import identifier
 from gpuclass.exchange.records import NotFound
 from gpuclass.exchange.service.context import Exchange, Name, Teacher, success
+from gpuclass.exchange.store import shown
+from gpuclass.exchange.store.progress import latest
+from gpuclass.exchange.store.workers import Workers
 
 router = APIRouter(prefix="/gpuclass/v1", tags=["gpuclass"])
 
 Number = Annotated[int, Path(ge=1, lt=2**63)]  # what the database can count to
+
+
+@router.get("/grading/{course}")
+def progress(exchange: Exchange, here: Teacher) -> Response:
+    """How far the course's grading is: of each student the latest submission (instructors).
+
+    Why it failed, or was put aside for a person, is said by student; whether a worker is at work, too.
+    """
+    return success(**shown.progress(latest(exchange.store, here.course), Workers(exchange.store).life()))
 
 
 @router.post("/check/{course}/{assignment}")

@@ -17,8 +17,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from gpuclass.exchange.records import Submission
-from gpuclass.exchange.store.schema import JobRow
+from gpuclass.exchange.store.schema import JobRow, UtcDateTime
 from gpuclass.exchange.store.store import Store
+from gpuclass.exchange.store.workers import Workers
 
 RECEIPT_BUCKETS_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300)  # 300 s is when an upload is given up
 STATES = ("waiting", "running", "done", "failed")
@@ -102,17 +103,22 @@ class _Now(Collector):
     def collect(self) -> Iterator[Metric]:
         """The gauges."""
         with self._store.reading() as session:
-            found = {state: (count, oldest) for state, count, oldest in session.execute(_JOBS)}
+            found = {state: count for state, count in session.execute(_JOBS)}  # noqa: C416  # rows, not pairs
+            oldest = session.scalar(_OLDEST.where(self._store.clock() >= _WAITS_SINCE))
         jobs = GaugeMetricFamily("gpuclass_exchange_jobs", "Submissions to be graded, by state.", labels=("state",))
         for state in STATES:
-            jobs.add_metric((state,), found[state][0] if state in found else 0)
+            jobs.add_metric((state,), found.get(state, 0))
         yield jobs
-        age = (self._store.clock() - found["waiting"][1]).total_seconds() if "waiting" in found else 0.0
+        age = (self._store.clock() - oldest).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(
             "gpuclass_exchange_oldest_waiting_seconds", "How long the oldest of those that wait has waited.", age
         )
+        alive = Workers(self._store).life().alive
+        yield GaugeMetricFamily("gpuclass_exchange_grading_worker", "1 while a grading worker is at work.", int(alive))
         free = shutil.disk_usage(self._store.incoming).free
         yield GaugeMetricFamily("gpuclass_exchange_free_bytes", "Bytes that are free on the exchange's disk.", free)
 
 
-_JOBS = select(JobRow.state, func.count(), func.min(JobRow.queued)).group_by(JobRow.state)
+_JOBS = select(JobRow.state, func.count()).where(JobRow.kind == "grade").group_by(JobRow.state)
+_WAITS_SINCE = func.coalesce(JobRow.not_before, JobRow.queued, type_=UtcDateTime)  # one that must wait does not count
+_OLDEST = select(func.min(_WAITS_SINCE)).where(JobRow.kind == "grade", JobRow.state == "waiting")

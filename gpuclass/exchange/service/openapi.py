@@ -46,6 +46,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "PUT /gpuclass/v1/assignment/{course}/{assignment}": shapes.Version,
     "POST /gpuclass/v1/grading/{course}/{assignment}/{student}": shapes.Enqueued,
     "GET /gpuclass/v1/grading/jobs/{job_id}": shapes.Job,
+    "GET /gpuclass/v1/grading/{course}": shapes.Progress,
     "POST /gpuclass/v1/check/{course}/{assignment}": shapes.CheckRequested,
     "GET /gpuclass/v1/check/{course}/{assignment}/{check_id}": shapes.Check,
     "GET /gpuclass/v1/deadlines/{course}": shapes.DeadlineList,

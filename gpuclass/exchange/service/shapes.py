@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gpuclass.exchange.records import State
+from gpuclass.exchange.records import Outcome, State
 from gpuclass.exchange.service.health import Trouble
 from gpuclass.settings import FeedbackPolicy
 
@@ -185,7 +185,11 @@ class ReleasedFile(Listed):
 
 
 class OwnSubmission(_Shape):
-    """One of the caller's submissions; score and feedback once they are shown."""
+    """One of the caller's submissions; score and feedback once they are shown.
+
+    While it waits, `place` is how many jobs are before it, and `not_before` when it may be graded if the student has
+    used up this hour's attempts; then it has no place yet. `status` is what came of it.
+    """
 
     submission: int
     timestamp: Time
@@ -195,6 +199,9 @@ class OwnSubmission(_Shape):
     size: Count
     files: list[str]
     state: State | None
+    not_before: Time | None
+    place: Count | None
+    status: Outcome | None
     score: float | None
     max_score: float | None
     feedback: list[Listed]
@@ -241,6 +248,52 @@ class Job(Done):
     student: str
     state: State
     error: str | None
+
+
+class GradedCount(_Shape):
+    """How many students' latest submissions to an assignment are how far; `delayed` wait for the hour to allow it."""
+
+    name: str
+    submitted: Count
+    waiting: Count
+    delayed: Count
+    running: Count
+    graded: Count
+    quarantined: Count
+    failed: Count
+
+
+class Worker(_Shape):
+    """Whether a grading worker is at work, and its last sign of life."""
+
+    alive: bool
+    seen: Time | None
+
+
+class Failing(_Shape):
+    """A submission that could not be graded; Autograde tries again."""
+
+    student: str
+    assignment: str
+    job: int
+    reason: str
+
+
+class Quarantined(_Shape):
+    """A submission that a person has to look at."""
+
+    student: str
+    assignment: str
+    reason: str
+
+
+class Progress(Done):
+    """How far a course's grading is."""
+
+    assignments: list[GradedCount]
+    worker: Worker
+    failing: list[Failing]
+    quarantined: list[Quarantined]
 
 
 class CheckRequested(Done):

@@ -111,6 +111,9 @@ def _shown(own: Own, release: Released, deadline: Deadline, login: str) -> dict[
         "size": own.size,
         "files": [file.path for file in own.files],
         "state": own.state,
+        "not_before": None if own.not_before is None else show_time(own.not_before),
+        "place": own.place,
+        "status": own.status,
         "score": own.score,
         "max_score": own.max_score,
         "feedback": [

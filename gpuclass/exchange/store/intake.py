@@ -14,8 +14,17 @@ from sqlalchemy import Connection, Integer, Select, bindparam, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from gpuclass.exchange.records import Submission
-from gpuclass.exchange.store.schema import AssignmentRow, CourseRow, JobRow, ReleaseRow, SubmissionRow, TreeRow
+from gpuclass.exchange.store.schema import (
+    AssignmentRow,
+    CourseRow,
+    JobRow,
+    ReleaseRow,
+    SubmissionRow,
+    TreeRow,
+    UtcDateTime,
+)
 from gpuclass.exchange.store.trees import Tree
+from gpuclass.exchange.store.turns import HOUR
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -66,8 +75,13 @@ def add(
     key: str | None,
     queued: datetime | None,
     now: datetime,
+    attempts: int = 0,
 ) -> Submission:
-    """Add a submission, the list of its files, and a job to grade it; its time is one that no other has."""
+    """Add a submission, the list of its files, and a job to grade it; its time is one that no other has.
+
+    Of a student's submissions to an assignment only so many ``attempts`` are graded within an hour; others wait for
+    their time. 0 is no limit.
+    """
     while connection.execute(_AT, {**vars(mine), "received": received}).first() is not None:
         received += MICROSECOND
     connection.execute(_ADD_TREE, {"sha256": tree.sha256, "files": tree.entries})
@@ -83,7 +97,8 @@ def add(
     }
     number: int = connection.execute(_ADD_SUBMISSION, row).lastrowid
     job = {"submission": number, "requested_by": mine.student, "state": "waiting", "queued": now}
-    connection.execute(_ADD_JOB, job)
+    earliest = _earliest(connection, mine, attempts) if attempts else None
+    connection.execute(_ADD_JOB, {**job, "not_before": earliest if earliest and earliest > now else None})
     return Submission(
         number,
         mine.course,
@@ -98,6 +113,12 @@ def add(
     )
 
 
+def _earliest(connection: Connection, mine: Mine, attempts: int) -> datetime | None:
+    """When the next attempt may begin: an hour after the one before which there is room for no more."""
+    begun = connection.execute(_ATTEMPT, {**vars(mine), "later": attempts - 1}).scalar()
+    return None if begun is None else begun + HOUR
+
+
 _MINE = (
     SubmissionRow.course == bindparam("course"),
     SubmissionRow.assignment == bindparam("assignment"),
@@ -108,6 +129,14 @@ _AT = select(SubmissionRow.id).where(*_MINE, SubmissionRow.received == bindparam
 _ADD_TREE = insert(TreeRow).on_conflict_do_nothing()
 _ADD_SUBMISSION = insert(SubmissionRow)
 _ADD_JOB = insert(JobRow)
+_ATTEMPT = (  # the time from which on an earlier attempt could be graded; the newest has no later ones
+    select(func.coalesce(JobRow.not_before, JobRow.queued, type_=UtcDateTime))
+    .join(SubmissionRow, SubmissionRow.id == JobRow.submission)
+    .where(*_MINE, JobRow.kind == "grade", JobRow.requested_by == SubmissionRow.student)
+    .order_by(JobRow.id.desc())
+    .limit(1)
+    .offset(bindparam("later", type_=Integer))
+)
 
 
 def _answered() -> Select[Any]:

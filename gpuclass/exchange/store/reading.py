@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
-from gpuclass.exchange.records import File, State
+from gpuclass.exchange.records import File, Outcome, State
 from gpuclass.exchange.store.schema import (
     AssignmentRow,
     CourseRow,
@@ -49,6 +49,9 @@ class Own:
     score: float | None
     max_score: float | None
     feedback: tuple[File, ...]
+    not_before: datetime | None
+    place: int | None
+    status: Outcome | None
 
 
 def has_assignment(store: Store, course: str, assignment: str) -> bool:
@@ -85,22 +88,27 @@ def own_submissions(store: Store, course: str, student: str, *, opened: Collecti
         opened: assignments whose feedback needs no release: of these it is shown, released or not.
     """
     with store.reading() as session:
-        return [
-            Own(
-                row.id,
-                row.assignment,
-                row.received,
-                row.version,
-                row.queued,
-                row.size,
-                _files(row.sent),
-                cast("State | None", row.state),
-                row.score,
-                row.max_score,
-                _files(row.given or ()),
-            )
-            for row in session.execute(_OWN, {"course": course, "student": student, "opened": sorted(opened)})
-        ]
+        rows = session.execute(_OWN, {"course": course, "student": student, "opened": sorted(opened)}).all()
+    places = store.places() if any(row.state == "waiting" for row in rows) else {}
+    return [
+        Own(
+            row.id,
+            row.assignment,
+            row.received,
+            row.version,
+            row.queued,
+            row.size,
+            _files(row.sent),
+            cast("State | None", row.state),
+            row.score,
+            row.max_score,
+            _files(row.given or ()),
+            row.not_before if row.state == "waiting" else None,
+            places.get(row.id),
+            cast("Outcome | None", row.status),
+        )
+        for row in rows
+    ]
 
 
 def _visible() -> Select[Any]:
@@ -130,7 +138,9 @@ def _releases() -> Select[Any]:
 
 def _own() -> Select[Any]:
     job, note = aliased(JobRow), aliased(FeedbackRow)
-    newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
+    newest_job = (
+        select(func.max(job.id)).where(job.submission == SubmissionRow.id, job.kind == "grade").scalar_subquery()
+    )
     shown_note = (  # one that is not released yet, as of a grading again, hides none that is
         select(func.max(note.id))
         .where(
@@ -150,6 +160,8 @@ def _own() -> Select[Any]:
             SubmissionRow.size,
             sent.files.label("sent"),
             JobRow.state,
+            JobRow.not_before,
+            JobRow.status,
             FeedbackRow.score,
             FeedbackRow.max_score,
             given.files.label("given"),

@@ -78,15 +78,19 @@ class Store(Queue):
         folder: ``settings.exchange_folder``; made when it is not there.
         clock: aware times; the server's.
         reserve: bytes of the disk that new files leave free.
+        attempts: of a student's submissions to an assignment so many are graded within an hour; 0: all.
 
     Attributes:
         blobs: the files.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime] = utc_now, *, reserve: int = 0) -> None:
+    def __init__(
+        self, folder: Path, clock: Callable[[], datetime] = utc_now, *, reserve: int = 0, attempts: int = 0
+    ) -> None:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # the database in it is everybody's marks
         super().__init__(folder / "exchange.db", clock)
         self.blobs = Blobs(folder, reserve)
+        self._attempts = attempts
 
     def close(self) -> None:
         """Close the database and remove files in the making."""
@@ -252,6 +256,7 @@ class Store(Queue):
                 key=key,
                 queued=queued,
                 now=self.clock(),
+                attempts=self._attempts,
             )
 
     def before(self, course: str, assignment: str, student: str, key: str) -> tuple[Submission | None, int | None]:
@@ -315,14 +320,14 @@ class Store(Queue):
 
     def _standings(self, *which: Any) -> list[Standing]:
         job = aliased(JobRow)
-        newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id).scalar_subquery()
+        newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id, job.kind == "grade")
         note = aliased(FeedbackRow)
         newest_note = select(func.max(note.id)).where(note.submission == SubmissionRow.id).scalar_subquery()
         with self.reading() as session:
             rows = session.execute(
                 select(SubmissionRow, JobRow.state, FeedbackRow)
                 .select_from(SubmissionRow)
-                .outerjoin(JobRow, JobRow.id == newest_job)
+                .outerjoin(JobRow, JobRow.id == newest_job.scalar_subquery())
                 .outerjoin(FeedbackRow, FeedbackRow.id == newest_note)
                 .where(*which)
                 .order_by(SubmissionRow.id)
