@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash check lint images bench pictures venv lock docs clean
+.PHONY: help demo test crash chaos check lint images bench pictures venv lock docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ test: venv ## Set everything up and run all tests
 
 crash: venv ## Kill the exchange 200 times under load, then look for every receipt; ten minutes. N=20: so often
 	@GPUCLASS_CRASHES=$(or $(N),200) $(BIN)/pytest -q -s tests/exchange/test_crashes.py
+
+chaos: venv ## Kill all that grades 120 times while 80 students hand in; half an hour. N=30: so often
+	@GPUCLASS_KILLS=$(or $(N),120) GPUCLASS_KILLS_STUDENTS=80 $(BIN)/pytest -q -s tests/kills/test_random_kills.py
 
 check: venv lint ## Static checks and the quick tests, without Docker; under a minute
 	@$(BIN)/pytest -q -m 'not slow and not docker and not images and not browser'

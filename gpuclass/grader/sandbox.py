@@ -34,6 +34,9 @@ EXPIRES_LABEL = "gpuclass.expires"  # seconds since 1970 after which it is garba
 EXPIRES_SLACK = 120.0  # seconds
 START_SECONDS = 90.0  # a busy machine takes long to start a container and import IPython
 GRACE_SECONDS = 3.0  # from the agent's own time limit to the host's
+ENDING_SECONDS = 10.0  # from the end of a container's output to its own; a busy engine notices late
+ENDING_POLL = 0.05  # seconds
+KILLED = 137  # exit code of a container whose first process got SIGKILL: 128 + 9
 OUTPUTS_FACTOR = 10  # a whole notebook may show as much as this many cells
 FRAME_SLACK = 256 * 1024  # bytes of a frame that are not output: keys, one error
 ENGINE_SECONDS = 60
@@ -95,6 +98,7 @@ def request(
         "user": f"{SERVICE_UID}:{SERVICE_UID}",
         "working_dir": "/tmp",
         "stdin_open": True,
+        "stop_signal": "SIGKILL",  # an engine that stops must not look like code that ended itself
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
@@ -187,14 +191,35 @@ class ContainerChannel:
         return taken
 
     def why_closed(self) -> Reason:
-        """Whether the kernel's memory limit ended it. A vanished engine or container is nobody's code's fault."""
+        """Whether the kernel's memory limit ended it, or its own code.
+
+        Who kills the container from outside, as `docker kill` and a restart of the engine do, kills its first process;
+        its own code cannot, and when that kills itself the first process says another exit code. So that one, a stream
+        that ends while the container runs, and a vanished engine or container are nobody's code's fault.
+        """
         if self._container is None:
             raise EngineError("there is no sandbox")
         try:
-            self._container.reload()
+            state = self._ended(self._container)
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise EngineError(f"Docker went away while a sandbox ran: {error}") from error
-        return "memory" if self._container.attrs["State"].get("OOMKilled") else "died"
+        if state.get("OOMKilled"):
+            return "memory"
+        if state.get("Running"):
+            raise EngineError("Docker let go of a sandbox that still runs")
+        if state.get("ExitCode") == KILLED:
+            raise EngineError("somebody killed a sandbox: `docker kill`, or the engine as it stopped")
+        return "died"
+
+    def _ended(self, container: Container) -> dict[str, Any]:
+        """The container's state once it has ended: its output ends a moment before."""
+        deadline = time.monotonic() + ENDING_SECONDS
+        while True:
+            container.reload()
+            state: dict[str, Any] = container.attrs["State"]
+            if not state.get("Running") or time.monotonic() > deadline:
+                return state
+            time.sleep(ENDING_POLL)
 
     def close(self) -> None:
         """Kill and remove it. What an unreachable engine keeps, `sweep` removes later."""

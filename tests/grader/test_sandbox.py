@@ -31,6 +31,7 @@ def test_the_whole_request_for_a_sandbox() -> None:
         "user": "1000:1000",
         "working_dir": "/tmp",
         "stdin_open": True,
+        "stop_signal": "SIGKILL",
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
