@@ -1,5 +1,7 @@
 """Formgrader in the instructor's container: Autograde asks the grading service, due dates are the exchange's.
 
+What its pages show of the grading service is `gradingdesk`.
+
 There is no Docker in that container, and only one process may run nbgrader's Autograde. A due date is saved with the
 exchange, which decides who is late, before it is written into the gradebook. Everything else in Formgrader works on the
 course folder and the gradebook as it always did. A Jupyter server extension.
@@ -10,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from nbgrader.api import Gradebook
@@ -24,67 +25,30 @@ from tornado import web
 from traitlets import default
 
 from gpuclass.exchange.client import due
-from gpuclass.exchange.client.connection import Connection, Refused, from_environment
+from gpuclass.exchange.client.connection import Refused
 from gpuclass.exchange.records import Deadline
+from gpuclass.grader import gradingdesk
 from gpuclass.grader.gradebook import write_deadline
+from gpuclass.grader.gradingdesk import Exchange, connect, language
 from gpuclass.grader.words import Language, say
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 120.0  # then the button says "queued": a browser should not wait for a whole class
-
-
-class Exchange(Protocol):
-    """The two requests that are made; a `Connection`, or a double in tests."""
-
-    def get(self, *path: str, **parameters: str) -> dict[str, Any]:
-        """Answer to GET."""
-
-    def post(self, *path: str, **fields: str) -> dict[str, Any]:
-        """Answer to POST."""
-
 
 def request_grading(
-    exchange: Exchange,
-    course: str,
-    assignment: str,
-    student: str,
-    language: Language,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], object] = time.sleep,
+    exchange: Exchange, course: str, assignment: str, student: str, language: Language
 ) -> dict[str, Any]:
-    """Have a student's latest submission graded, and wait for it.
+    """Put a student's latest submission in the queue; the page shows how far it is.
 
     Returns:
         What Formgrader's page expects: ``success``, ``log`` and, after a failure, ``error``.
     """
-    grading = ("gpuclass", "v1", "grading")
     try:
-        number = exchange.post(*grading, course, assignment, student)["job"]
-        patience = clock() + PATIENCE_SECONDS
-        while clock() < patience:
-            job = exchange.get(*grading, "jobs", str(number))
-            if job["state"] == "done":
-                return {"success": True, "log": say(language, "graded", number=number)}
-            if job["state"] == "failed":
-                return {"success": False, "log": "", "error": job["error"]}
-            sleep(POLL_SECONDS)
+        number = exchange.post("gpuclass", "v1", "grading", course, assignment, student)["job"]
     except Refused as refused:
         return {"success": False, "log": "", "error": str(refused)}
     return {"success": True, "log": say(language, "queued", number=number)}
-
-
-def language() -> Language:
-    """The class's language, as the container was told."""
-    return "en" if os.environ.get("GPUCLASS_LANGUAGE") == "en" else "ko"
-
-
-def connect() -> Connection:
-    """The exchange of the class."""
-    return from_environment(language())
 
 
 def due_of(form: Mapping[str, Any], zone: str) -> datetime | None:
@@ -148,7 +112,7 @@ class ServiceAPI(NbGraderAPI):  # type: ignore[misc]  # nbgrader has no types
         return found
 
     def autograde(self, assignment_id: str, student_id: str, force: bool = True, create: bool = True) -> dict[str, Any]:
-        """Grade one student's latest submission."""
+        """Have one student's latest submission graded."""
         return request_grading(connect(), self.coursedir.course_id, assignment_id, student_id, language())
 
 
@@ -159,7 +123,7 @@ class AutogradeHandler(apihandlers.AutogradeHandler):  # type: ignore[misc]  # a
     @apihandlers.check_xsrf  # type: ignore[untyped-decorator]  # nbgrader has no types
     @apihandlers.check_notebook_dir  # type: ignore[untyped-decorator]  # as above
     async def post(self, assignment_id: str, student_id: str) -> None:
-        """Grade and answer with the outcome."""
+        """Put it in the queue, and answer."""
         outcome = await asyncio.to_thread(
             request_grading, connect(), self.coursedir.course_id, assignment_id, student_id, language()
         )
@@ -198,7 +162,6 @@ class AssignmentHandler(apihandlers.AssignmentHandler):  # type: ignore[misc]  #
 
 # nbgrader's page waits at "Saving..." for ever when that fails: say why, and let it be tried again.
 SHOW_REFUSAL = """
-{%- extends "manage_assignments.tpl" -%}
 {%- block head -%}
 {{ super() }}
 <script>
@@ -226,13 +189,15 @@ class ManageAssignmentsHandler(handlers.ManageAssignmentsHandler):  # type: igno
         """The page, or an error's."""
         if name != "manage_assignments.tpl":
             return str(super().render(name, **values))
-        return str(self.settings["nbgrader_jinja2_env"].from_string(SHOW_REFUSAL).render(**values))
+        made = self.settings["nbgrader_jinja2_env"].from_string(gradingdesk.template(name) + SHOW_REFUSAL)
+        return str(made.render(**values, **gradingdesk.panel(language())))
 
 
 OWN = {
     apihandlers.AutogradeHandler: AutogradeHandler,
     apihandlers.AssignmentHandler: AssignmentHandler,
     handlers.ManageAssignmentsHandler: ManageAssignmentsHandler,
+    handlers.ManageSubmissionsHandler: gradingdesk.ManageSubmissionsHandler,
 }
 
 
@@ -247,3 +212,4 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
         module.default_handlers = [
             (path, OWN.get(handler, handler), *more) for path, handler, *more in module.default_handlers
         ]
+    apihandlers.default_handlers += gradingdesk.HANDLERS

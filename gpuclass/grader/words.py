@@ -113,16 +113,62 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
         "마감을 저장하지 못했어요. 앞의 마감이 그대로예요. {reason}",
         "The due date is not saved; the one before stays. {reason}",
     ),
-    # Formgrader's button.
-    "graded": ("채점했어요 (작업 {number}).", "Graded (job {number})."),
+    # Formgrader's button, and its desk.
     "queued": (
-        "채점 대기열에 있어요 (작업 {number}). 잠시 뒤 표를 새로 고치면 점수가 보여요.",
-        "Waiting in the grading queue (job {number}). Reload the table in a moment to see the score.",
+        "채점 대기열에 넣었어요 (작업 {number}). 끝나면 표의 점수가 저절로 바뀌어요.",
+        "Put in the grading queue (job {number}). The score in the table changes by itself when it is done.",
+    ),
+    "desk-graded-of": ("{all}명 중 {done}명 채점함", "{done} of {all} graded"),
+    "desk-waiting": ("기다림 {count}", "{count} waiting"),
+    "desk-running": ("채점 중 {count}", "{count} being graded"),
+    "desk-delayed": ("횟수 제한으로 미룸 {count}", "{count} delayed by the limit of attempts"),
+    "desk-failed": ("실패 {count}", "{count} failed"),
+    "desk-quarantined": ("직접 확인할 것 {count}", "{count} to be looked at"),
+    "desk-worker-gone": (
+        "채점 서비스가 답하지 않아요. 제출물은 안전하게 쌓이고, 다시 켜지면 이어서 채점해요. 운영자에게 알려 주세요.",
+        "The grading service does not answer. Submissions are safe and will be graded when it runs again. "
+        "Tell the operator.",
+    ),
+    "desk-list-quarantined": (
+        "자동으로 채점할 수 없는 제출물이에요. 이름을 눌러 직접 채점해 주세요.",
+        "These cannot be graded automatically. Press a name to grade by hand.",
+    ),
+    "desk-list-failing": (
+        "채점하지 못한 제출물이에요. 까닭을 고친 뒤 표의 Autograde를 눌러 주세요.",
+        "Grading failed for these. Put right what is said, then press Autograde in the table.",
+    ),
+    "desk-regrade": ("다시 채점: 무엇이 바뀌는지 보기", "Re-grade: show what would change"),
+    "desk-student": ("학생", "Student"),
+    "desk-total": ("점수", "Score"),
+    "desk-parts": ("문제별", "Parts"),
+    "desk-apply": ("이대로 바꾸기", "Apply"),
+    "desk-cancel": ("그만두기", "Cancel"),
+    "desk-not-queued": ("채점 대기열에 넣지 못했어요", "Not put in the grading queue"),
+    "desk-batch-previewing": (
+        "{total}명 가운데 {done}명을 다시 채점해 보았어요. 아직 아무 점수도 바뀌지 않았어요.",
+        "{done} of {total} graded again as a trial. No score has changed yet.",
+    ),
+    "desk-batch-ready": (
+        "{changes}명의 점수가 바뀌고 {same}명은 그대로예요. 아직 아무것도 바꾸지 않았어요.",
+        "The scores of {changes} would change, those of {same} would not. Nothing has changed yet.",
+    ),
+    "desk-batch-same": ("바뀌는 점수가 없어요.", "No score would change."),
+    "desk-batch-applying": ("점수를 바꾸고 있어요.", "Scores are being changed."),
+    "desk-batch-applied": ("점수를 바꿨어요.", "The scores are changed."),
+    "desk-batch-cancelled": ("그만뒀어요. 바뀐 점수는 없어요.", "Cancelled. No score has changed."),
+    "desk-batch-failed": (
+        "{count}명은 다시 채점하지 못했어요. 이 학생들의 점수는 그대로예요.",
+        "{count} could not be graded again; their scores stay.",
     ),
 }
 
 
 def say(language: Language, key: str, **details: Any) -> str:
     """The sentence ``key`` with ``details`` filled in."""
+    return pattern(language, key).format(**details)
+
+
+def pattern(language: Language, key: str) -> str:
+    """The sentence ``key`` with its places for details left open."""
     korean, english = _WORDS[key]
-    return (korean if language == "ko" else english).format(**details)
+    return korean if language == "ko" else english

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,17 +12,16 @@ from nbgrader.server_extensions.formgrader import apihandlers, base, handlers
 from gpuclass.exchange.client.connection import Refused
 from gpuclass.exchange.records import Deadline
 from gpuclass.grader import formgrader
-from gpuclass.grader.formgrader import PATIENCE_SECONDS, due_of, request_grading, save_due
+from gpuclass.grader.formgrader import due_of, request_grading, save_due
+from gpuclass.grader.gradingdesk import HANDLERS, SCRIPT, ManageSubmissionsHandler, words
 
 
 class Service:
-    """A double of the exchange's grading endpoint, with a clock of its own."""
+    """A double of the exchange's grading endpoint."""
 
-    def __init__(self, *states: dict[str, Any], refuses: str = "") -> None:
-        self.states = list(states)
+    def __init__(self, refuses: str = "") -> None:
         self.refuses = refuses
         self.asked: list[tuple[str, ...]] = []
-        self.now = 0.0
 
     def post(self, *path: str, **fields: str) -> dict[str, Any]:
         self.asked.append(("POST", *path))
@@ -31,39 +31,28 @@ class Service:
 
     def get(self, *path: str, **parameters: str) -> dict[str, Any]:
         self.asked.append(("GET", *path))
-        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        return {}
 
 
-def press(service: Service) -> dict[str, Any]:
-    return request_grading(service, "camp", "ps1", "kim", "en", clock=lambda: service.now, sleep=service.sleep)
-
-
-def test_the_button_enqueues_the_submission_and_waits_for_its_score() -> None:
-    service = Service({"state": "waiting"}, {"state": "running"}, {"state": "done"})
-    assert press(service) == {"success": True, "log": "Graded (job 7)."}
-    assert service.asked[0] == ("POST", "gpuclass", "v1", "grading", "camp", "ps1", "kim")
-    assert service.asked[1:] == [("GET", "gpuclass", "v1", "grading", "jobs", "7")] * 3
-
-
-def test_a_failed_job_shows_its_reason() -> None:
-    outcome = press(Service({"state": "failed", "error": "there is no source version of 'ps1'"}))
-    assert outcome == {"success": False, "log": "", "error": "there is no source version of 'ps1'"}
+def test_the_button_enqueues_the_submission_and_returns() -> None:
+    service = Service()
+    outcome = request_grading(service, "camp", "ps1", "kim", "en")
+    assert outcome["success"]
+    assert "Put in the grading queue (job 7)" in outcome["log"]
+    assert service.asked == [("POST", "gpuclass", "v1", "grading", "camp", "ps1", "kim")]
 
 
 def test_a_refusal_is_shown_as_it_was_said() -> None:
-    outcome = press(Service(refuses="kim has not submitted ps1"))
+    outcome = request_grading(Service(refuses="kim has not submitted ps1"), "camp", "ps1", "kim", "en")
     assert outcome == {"success": False, "log": "", "error": "kim has not submitted ps1"}
 
 
-def test_a_long_queue_does_not_hold_the_page() -> None:
-    service = Service({"state": "waiting"})
-    outcome = press(service)
-    assert outcome["success"]
-    assert "queue" in outcome["log"]
-    assert service.now == pytest.approx(PATIENCE_SECONDS)
+def test_the_desks_words_are_there_in_both_languages_with_the_same_places() -> None:
+    korean, english = words("ko"), words("en")
+    places = {key: set(re.findall(r"\{\w+\}", text)) for key, text in korean.items()}
+    assert places == {key: set(re.findall(r"\{\w+\}", text)) for key, text in english.items()}
+    used = set(re.findall(r'say\("([\w-]+)"', SCRIPT.read_text())) | {"batch-ready", "batch-same"}
+    assert used <= set(korean)
 
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)  # 18:00 in Seoul
@@ -120,12 +109,15 @@ def test_the_extension_replaces_autograde_and_due_dates_and_nothing_else(monkeyp
     changed = [
         (old[0], new[1])
         for module, found in before.items()
-        for old, new in zip(found, module.default_handlers, strict=True)
+        for old, new in zip(found, module.default_handlers, strict=False)
         if old != new
     ]
     assert changed == [
         (r"/formgrader/api/assignment/([^/]+)", formgrader.AssignmentHandler),
         (r"/formgrader/api/submission/([^/]+)/([^/]+)/autograde", formgrader.AutogradeHandler),
         (r"/formgrader/manage_assignments/?", formgrader.ManageAssignmentsHandler),
+        (r"/formgrader/manage_submissions/([^/]+)/?", ManageSubmissionsHandler),
     ]
+    assert apihandlers.default_handlers[len(before[apihandlers]) :] == HANDLERS
+    assert len(handlers.default_handlers) == len(before[handlers])
     assert base.NbGraderAPI is formgrader.ServiceAPI
