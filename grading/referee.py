@@ -16,6 +16,7 @@ import builtins
 import contextlib
 import json
 import linecache
+import numbers
 import os
 import random
 import re
@@ -203,6 +204,9 @@ class Referee(Side):
         except Raised as raised:
             if isinstance(raised.error, CellTimeout):
                 self.fault = raised.error
+            if isinstance(raised.error, StopIteration) and op != "next":
+                # As out of a generator: it would end a loop of the test's, and what was not compared would pass.
+                raise RuntimeError("the student's code raised StopIteration") from None
             raise raised.error from None
         except (Fault, CellTimeout) as error:
             self.fault = self.fault or error
@@ -235,9 +239,16 @@ class Referee(Side):
         if self.fault:
             raise self.fault
 
+    def serve(self, message: dict[str, Any], buffers: list[memoryview]) -> None:
+        """Do what the student's side asks for while it is asked; what comes along is no answer to the test."""
+        outer, self._path = self._path, "callback()"
+        try:
+            super().serve(message, buffers)
+        finally:
+            self._path = outer
+
     def perform(self, message: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a function that a test gave to the student's code, or go back from what it gave."""
-        self._path = "callback()"
         if message["op"] == "backward":
             return self.gradients.backward(*args)
         number, name = message["on"], message["name"]
@@ -439,6 +450,20 @@ def _advance() -> None:
         torch.rand(1)
 
 
+def _plain_number(value: Any) -> Any:
+    """A number of any kind as Python's own, for nobody to take it for a word; what is no number as it is.
+
+    Raises:
+        ValueError, TypeError: an array that is not one number, or a number with an imaginary part.
+    """
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if (torch and isinstance(value, torch.Tensor)) or (numpy and isinstance(value, numpy.ndarray | numpy.generic)):
+        if getattr(value, "size", None) != 1 and not (torch and isinstance(value, torch.Tensor) and value.numel() == 1):
+            raise ValueError("the test ends in an array: it should end in an assert, or in one number")
+        value = value.item()
+    return float(value) if isinstance(value, numbers.Number) and not isinstance(value, bool) else value
+
+
 class Names(dict[str, Any]):
     """The globals of tests: what is missing is looked up with the student."""
 
@@ -512,7 +537,7 @@ class Tests:
             if type(value) is Handle:
                 raise self._referee.refuse(value, "a test's last value")  # noqa: TRY301  # like any other fault
             if value is not None:
-                self._outputs.show("result", {"text/plain": repr(value)})
+                self._outputs.result(repr(_plain_number(value)))
         except BaseException as error:  # whatever ended the test, the test did not pass
             ok = False
             explain(error, self._outputs)

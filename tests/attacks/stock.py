@@ -32,19 +32,22 @@ for student in sorted(os.listdir('submitted')):
         refused[student] = done['log'][-1000:]
 from nbgrader.api import Gradebook
 with Gradebook('sqlite:///gradebook.db') as gradebook:
-    scores = {s.student.id: s.score for s in gradebook.find_assignment('ps1').submissions}
+    submissions = gradebook.find_assignment('ps1').submissions
+    scores = {s.student.id: s.score for s in submissions}
+    cells = {s.student.id: {g.name: g.score for n in s.notebooks for g in n.grades} for s in submissions}
 made = {str(path): path.read_text(errors='replace') for path in pathlib.Path().glob('**/*')
         if path.suffix in ('.html', '.ipynb') and path.parts[0] in ('autograded', 'feedback')}
-print(json.dumps({'scores': scores, 'refused': refused, 'made': made}))
+print(json.dumps({'scores': scores, 'cells': cells, 'refused': refused, 'made': made}))
 """
 CONFIGURATION = b"c = get_config()\nc.Autograde.timeout = 20\nc.ExecutePreprocessor.timeout = 20\n"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Scores by student; what was said of those that could not be graded; pages and notebooks by path, as text."""
+    """Scores by student and by cell; what was said of those not graded; pages and notebooks by path, as text."""
 
     scores: dict[str, float]
+    cells: dict[str, dict[str, float]]
     refused: dict[str, str]
     made: dict[str, str]
 

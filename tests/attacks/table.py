@@ -278,6 +278,11 @@ GRADING: dict[str, dict[str, list[str]]] = {
             "grader/test_door.py::test_whatever_a_hostile_side_describes_is_plain_data_or_refused",
             "grader/test_door.py::test_whatever_a_hostile_side_sends_is_a_message_or_refused",
         ],
+        "gaps that a test's author leaves": [
+            "attacks/test_gaps.py::test_a_wrong_answer_does_not_slip_through",
+            "attacks/test_gaps.py::test_it_slips_through_with_stock_nbgrader",
+            "attacks/test_gaps.py::test_the_right_answer_is_full",
+        ],
         "the test's own frames": [f"{_SCORE}[the frames above searched]"],
         "call-backs": [f"{_SCORE}[everything is a call-back]"],
     },

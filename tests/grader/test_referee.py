@@ -38,6 +38,7 @@ def same(x): return x
 def grow(items):
     items.append(len(items))
     return items
+def run_out(x): raise StopIteration
 def fill(table): table["new"] = [1, 2]
 def fail(kind):
     if kind == "own": raise Own("mine")
@@ -60,6 +61,9 @@ class Counter:
     def __enter__(self): return 7
     def __exit__(self, *_): self.value = 0
 class Other(Counter): pass
+class Called:
+    def __init__(self, f): self.value = f()
+    def get(self): return self.value
 def make(): return Counter(1)
 def numbers(): yield 1
 def lazy(): return (x for x in [1])
@@ -117,6 +121,7 @@ PASSES = {
     "class bodies": "class C:\n    x = limit_of_student\n    f = add\nassert C.x == 4 and C.f(1, 2) == 3",
     "objects": "c = Counter(3)\nassert c.value == 3 and c.up() == 5 and c.value == 5",
     "objects with a length": "c = Counter(3)\nassert len(c) == 3 and list(c) == [0, 1, 2]",
+    "objects made with a call-back": "c = Called(lambda: 3)\nassert c.get() == 3",
     "setting an attribute": "c = Counter(3)\nc.value = 8\nassert c.up() == 10",
     "with": "c = Counter(3)\nwith c as seven:\n    assert seven == 7\nassert c.value == 0",
     "isinstance": "assert isinstance(Other(1), Counter) and not isinstance(3, Counter)",
@@ -147,6 +152,7 @@ FAILS = {
     "arithmetic with an object": ("Counter(1) + 1", "Fault"),
     "an object as the last value": ("Counter(1)", "Fault"),
     "a magic": ("%time add(1, 2)", "SyntaxError"),
+    "an error that would end the test's own loop": ("assert all(map(run_out, [1, 2]))", "RuntimeError"),
     "an exit": ("raise SystemExit", "SystemExit"),
     "a loop in the test": ("while True: pass", "CellTimeout"),
     "a loop in the student's code": ("forever()", "CellTimeout"),
