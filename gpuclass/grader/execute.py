@@ -192,7 +192,8 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
         visible = [replace(cell, source=self._visible(cell.source)) if cell.test else cell for cell in cells]
         hiding = [number for number, cell in enumerate(cells) if cell.source != visible[number].source]
         shown = decided
-        if hiding and any(_says_something(ran) for ran in decided[hiding[0] :]):
+        behind = list(zip(cells, decided, strict=True))[hiding[0] :] if hiding else []
+        if any(_says_something(cell, ran) for cell, ran in behind):
             shown = run(visible, self.open_pair, plan, self.limits.timeout)
         for number, node in enumerate(code):
             node.execution_count = number + 1
@@ -248,9 +249,12 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
         return say(language, key, **details)
 
 
-def _says_something(ran: Ran) -> bool:
-    """Whether there is more to show of a cell than that it ran to its end and, if it is a test, a number."""
-    if not isinstance(ran, CellRun) or not ran.ok:
+def _says_something(cell: Cell, ran: Ran) -> bool:
+    """Whether there is more to show of a cell than that it ran to its end and, if it is a test, a number of points.
+
+    A number that a cell of the student's shows may be made of what a hidden test gave to a function.
+    """
+    if not isinstance(ran, CellRun) or not ran.ok or (ran.outputs and not cell.test):
         return True
     return any(output.output_type != "execute_result" or _number_in(output) is None for output in ran.outputs)
 

@@ -326,6 +326,7 @@ GRADING: dict[str, dict[str, list[str]]] = {
             f"{_THIEF}[reading the source]",
             _ROBBED,
             "grader/test_grading.py::test_code_that_reads_a_hidden_test_cannot_show_it",
+            "grader/test_grading.py::test_no_number_in_a_later_cell_tells_what_a_hidden_test_asked",
         ],
         "planting HTML": [f"{_THIEF}[planting a page]", f"{_THIEF}[a planted page beside the notebook]", _ROBBED],
         "a symlinked file or folder": [

@@ -122,6 +122,15 @@ def test_code_that_reads_a_hidden_test_cannot_show_it(grade_it: GradeIt) -> None
     assert "hidden secret" not in page(graded)
 
 
+def test_no_number_in_a_later_cell_tells_what_a_hidden_test_asked(grade_it: GradeIt) -> None:
+    nb = solved(add="seen = []\ndef add(a, b):\n    seen.append(abs(a))\n    return a + b")
+    nb.cells.append(cell("code", "7000 + sum(seen)"))
+    graded = grade_it(nb)
+    assert graded.score == 10.0
+    assert "7002" in page(graded), "from the visible tests"
+    assert "7006" not in page(graded), "with the hidden one"
+
+
 def test_warnings_and_progress_bars_on_stderr_cost_nothing(grade_it: GradeIt) -> None:
     noisy = "import sys, warnings\n" + RIGHT.replace(
         "    return", "    warnings.warn('careful'); print('50%', file=sys.stderr)\n    return"
@@ -343,7 +352,7 @@ def test_what_root_graded_belongs_to_the_courses_owner(course: Path) -> None:
 
 
 def test_what_only_graders_read_stays_hidden_when_a_cell_is_put_back(course: Path, tmp_path: Path) -> None:
-    hidden = "### BEGIN HIDDEN TESTS\nassert x == 1, 'hidden'\n### END HIDDEN TESTS"
+    hidden = "### BEGIN HIDDEN TESTS\nassert x == 1, 'veiled'\n### END HIDDEN TESTS"
     manual = f"### BEGIN SOLUTION\nx = 1\n### END SOLUTION\n{hidden}"
     source = notebook(
         cell("code", manual, "manual", grade=True, solution=True, points=3),
@@ -363,7 +372,7 @@ def test_what_only_graders_read_stays_hidden_when_a_cell_is_put_back(course: Pat
         graded = grade(task, lambda: local_pair(tmp_path / "sandbox"), LIMITS)
         assert graded.max_score == 4
         text = Path(graded.feedback["ps2.html"]).read_text(encoding="utf-8")
-        assert "hidden" not in text
+        assert "veiled" not in text
         assert "scheme" not in text
 
 
