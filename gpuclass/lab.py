@@ -23,6 +23,7 @@ from tornado import web
 from traitlets import default, import_item
 
 from gpuclass.exchange.client.background import Background
+from gpuclass.exchange.client.following import Following
 from gpuclass.noticeboard import NoticeBoard
 from gpuclass.singleuser import INSTRUCTOR
 
@@ -154,6 +155,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
         CURRICULUM, Path(server.root_dir), os.environ.get("GPUCLASS_LANGUAGE", "ko")
     )
     settings["gpuclass_outbox"] = Background(Path.home())
+    settings["gpuclass_following"] = Following(Path.home())
     handlers: list[tuple[Any, ...]] = [
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
@@ -179,3 +181,5 @@ async def _start_jupyter_server_extension(server: ServerApp) -> None:
     curriculum.start()
     outbox: Background = server.web_app.settings["gpuclass_outbox"]
     outbox.start()
+    following: Following = server.web_app.settings["gpuclass_following"]
+    following.start()

@@ -380,6 +380,10 @@ _TEXTS: dict[str, dict[Language, str]] = {
         "ko": "채점을 마쳤어요 · 결과는 선생님이 공개하면 보여요",
         "en": "graded · the result is shown when your teacher releases it",
     },
+    "following.shown": {
+        "ko": "{text} · 과제 탭에서 채점 결과를 받아 볼 수 있어요(Fetch Feedback)",
+        "en": "{text} · the Assignments tab has the feedback (Fetch Feedback)",
+    },
     "state.score": {"ko": "{max_score:g}점 중 {score:g}점", "en": "{score:g} of {max_score:g} points"},
 }
 

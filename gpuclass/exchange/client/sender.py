@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuclass.exchange.client.connection import Connection, Refused, from_environment
+from gpuclass.exchange.client.following import follow
 from gpuclass.exchange.client.outbox import Opener, Outbox, Press
 from gpuclass.exchange.client.receipts import receipt_line
 from gpuclass.exchange.client.upload import Changed, Upload
@@ -104,6 +105,8 @@ class Sender:
         """Have Lab show what became of something that had waited."""
         press = sent.press
         texts = {}
+        if sent.receipt is not None:
+            follow(self.outbox.corner, press.course, sent.receipt["submission"], time.time())
         for language in LANGUAGES:
             if sent.receipt is not None:
                 line = receipt_line(language, self.zone, press.assignment, sent.receipt)

@@ -16,6 +16,7 @@ from nbgrader.exchange.abc import ExchangeError
 
 from gpuclass.exchange.client.connection import SUBMIT_PATIENCE_S, Refused
 from gpuclass.exchange.client.folder import NotAFolder, open_plain
+from gpuclass.exchange.client.following import follow
 from gpuclass.exchange.client.outbox import NoRoom, Opener, Outbox, Piece, Press, described, new_key
 from gpuclass.exchange.client.plugin import Exchange, notebooks_of
 from gpuclass.exchange.client.receipts import receipt_line
@@ -80,6 +81,7 @@ class ExchangeSubmit(Exchange, abc.ExchangeSubmit):  # type: ignore[misc]  # nbg
 
     def _submitted(self, receipt: Mapping[str, Any]) -> None:
         self.timestamp = receipt["timestamp"]
+        follow(self.corner, self.course, receipt["submission"], time.time())
         line = receipt_line(self.spoken, self.timezone, self.assignment, receipt)
         self.log.info(self.say("client.submitted", receipt=line))
 
