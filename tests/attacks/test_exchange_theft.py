@@ -144,7 +144,8 @@ def test_what_is_not_expressly_for_students_is_refused_to_them(camp: Camp, assig
     with Store(camp.settings.exchange_folder) as store:
         sent = store.submission(receipt["submission"])
         store.put_feedback(sent, {"warm-up.html": b"for student2"}, released=True, score=3, max_score=4)
-    fields = {"course": "camp", "assignment": assignment, "student": "student2", "login": "student2", "job_id": "1"}
+    fields = {"course": "camp", "assignment": assignment, "student": "student2", "login": "student2"}
+    fields |= dict.fromkeys(("job_id", "check_id", "batch"), "1")
     found = set()
     with httpx.Client(headers=headers) as client:
         api = client.get(f"{camp.settings.exchange_url}/openapi.json").json()["paths"]
@@ -198,7 +199,10 @@ def test_a_submission_is_the_token_owners_whatever_the_manifest_and_headers_say(
 
 
 def test_what_is_shown_of_a_class_at_work_tells_nothing_of_the_others(camp: Camp, assignment: str) -> None:
-    """Everything that a student may ask for is the same, byte for byte, before and after the others' work."""
+    """Everything that a student may ask for is the same, byte for byte, before and after the others' work.
+
+    But for the own place in line, a number that is there to say how much is before it.
+    """
     student = camp.by("student1")
     send(student, assignment, NOTEBOOK)
     paths = ["api/courses", "api/assignments/camp", f"api/assignment/camp/{assignment}", "gpuclass/v1/limits",
@@ -207,6 +211,9 @@ def test_what_is_shown_of_a_class_at_work_tells_nothing_of_the_others(camp: Camp
 
     def seen() -> list[dict[str, Any]]:
         answers = [student.get(path).json() for path in paths]
+        for item in answers[paths.index("gpuclass/v1/assignments/camp")]["assignments"]:
+            for own in item["submissions"]:
+                assert isinstance(own.pop("place"), int | None)
         return [{key: value for key, value in answer.items() if key != "now"} for answer in answers]
 
     before = seen()
