@@ -24,7 +24,7 @@
     // Progress
     function line(each) {
         var box = $("<div/>").addClass("grading-line");
-        var parts = [say("graded-of", { done: each.graded + each.quarantined, all: each.submitted })];
+        var parts = [say("graded-of", { done: each.graded, all: each.submitted })];
         ["waiting", "running", "delayed", "failed", "quarantined"].forEach(function (state) {
             if (each[state]) { parts.push(say(state, { count: each[state] })); }
         });

@@ -145,9 +145,9 @@ def test_the_assignments_page_says_how_far_grading_is_and_goes_on_by_itself(desk
     counts = desk.page.locator(".grading-counts")
     expect(counts).to_have_text("80명 중 20명 채점함 · 기다림 57 · 채점 중 2 · 실패 1")
     desk.exchange.now(graded=78, quarantined=1, failed=1)
-    expect(counts).to_have_text("80명 중 79명 채점함 · 실패 1 · 직접 확인할 것 1")
+    expect(counts).to_have_text("80명 중 78명 채점함 · 실패 1 · 직접 확인할 것 1")
     desk.open("manage_assignments")
-    expect(desk.page.locator(".grading-line")).to_contain_text("ps1 80명 중 79명 채점함")
+    expect(desk.page.locator(".grading-line")).to_contain_text("ps1 80명 중 78명 채점함")
     expect(desk.page.locator(".grading-regrade")).to_have_count(0)
 
 
