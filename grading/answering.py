@@ -19,6 +19,7 @@ from typing import Any
 
 from channel import Outputs, ours
 from door import Decoder, DoorError, Encoder
+from library import blank, fill, new_generator, set_generator
 from side import Side
 
 TRACE_LINES = 20
@@ -69,6 +70,7 @@ class Answering(Side):
         self._objects: list[object] = []  # that the referee knows by number
         self._numbers: dict[int, int] = {}
         self._theirs: dict[int, Theirs] = {}
+        self._made: dict[int, Any] = {}  # like the library's objects that tests have made, by their number
         self._drew = False
 
     def begin(self, message: dict[str, Any], buffers: list[memoryview]) -> None:
@@ -156,6 +158,15 @@ class Answering(Side):
                     kind = type(name, (Theirs,), {each: _method(each) for each in (*dunders, *methods)})
                     self._theirs[number] = kind(self, number, name)
                 return self._theirs[number]
+            case ["o", number, str() as home, str() as name, list() as items]:
+                made = self._made[number] if number in self._made else self._blank(home, name)
+                self._made[number] = decoder.keep(made)
+                fill(made, {key: decoder.value(each) for key, each in items})
+                return made
+            case ["rng", str() as kind, state]:
+                made = decoder.keep(new_generator(kind))
+                set_generator(made, decoder.value(state))
+                return made
             case ["lib", str() as home, str() as name]:
                 return getattr(importlib.import_module(home), name)
         raise DoorError("no such thing")
@@ -186,6 +197,13 @@ class Answering(Side):
             error = RuntimeError(message["text"])
         error.__dict__["_gpuclass_number"] = message["number"]
         return error
+
+    def _blank(self, home: str, name: str) -> Any:
+        """An object of a library's class, or of one that a read-only cell defines here too."""
+        if home:
+            return blank(home, name)
+        kind: Any = self._get(name)
+        return kind.__new__(kind)
 
     def _get(self, name: str) -> object:
         try:

@@ -139,13 +139,14 @@ class Encoder:
         self.buffers.append(data)
         return len(self.buffers) - 1
 
-    def _keep(self, value: object) -> None:
+    def keep(self, value: object) -> None:
+        """Remember a mutable object in the order in which the other side meets it."""
         self._numbers[id(value)] = len(self.kept)
         self.kept.append(value)
 
     def _compound(self, value: Any, kind: type, *, keep: bool = True) -> Any:
         if keep and kind in _MUTABLE:
-            self._keep(value)
+            self.keep(value)
         if kind in _MAPPINGS.values():
             return [_TAGS[kind], [[self.value(key), self.value(item)] for key, item in value.items()]]
         if kind is list or kind is tuple:
@@ -175,7 +176,7 @@ class Encoder:
         torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
         if torch and kind is torch.Tensor and is_plain(value) and not value.requires_grad:
             if keep:
-                self._keep(value)
+                self.keep(value)
             return self.tensor(value)
         if torch and kind is torch.Size:
             return ["sz", list(value)]
@@ -183,15 +184,22 @@ class Encoder:
             return ["dt", str(value)[6:]]
         if torch and kind is torch.device:
             return ["dv", str(value)]
+        if torch and kind.__module__ == "torch.return_types" and kind.__name__ in _several(torch):
+            return ["rt", kind.__name__, [self.value(each) for each in value]]
         if numpy and kind is numpy.ndarray and _known(value.dtype):
             if keep:
-                self._keep(value)
+                self.keep(value)
             return ["N", _little(value.dtype), list(value.shape), self.buffer(array_bytes(value))]
         if numpy and isinstance(value, numpy.generic) and kind is value.dtype.type and _known(value.dtype):
             return ["n", _little(value.dtype), self.buffer(array_bytes(numpy.asarray(value)))]
         if numpy and isinstance(value, numpy.dtype) and _known(value):
             return ["nd", _little(value)]
         return None
+
+
+def _several(torch: Any) -> set[str]:
+    """Classes of what functions like ``max`` and ``topk`` return."""
+    return {name for name in vars(torch.return_types) if name.isidentifier() and not name.startswith("_")}
 
 
 def is_plain(tensor: Any) -> bool:
@@ -282,9 +290,9 @@ class Decoder:
                 return self._sequence(tag, items)
             case (("l" | "t"), [("d" | "q") as code, number]):
                 made = memoryview(self._buffer(number, 8)).cast(code).tolist()
-                return self._kept(made) if tag == "l" else tuple(made)
+                return self.keep(made) if tag == "l" else tuple(made)
             case (("d" | "od" | "ct"), [list() as items]):
-                made = self._kept(_MAPPINGS[tag]())
+                made = self.keep(_MAPPINGS[tag]())
                 for item in items:
                     if type(item) is not list or len(item) != 2:
                         raise DoorError("not a pair")
@@ -300,9 +308,9 @@ class Decoder:
             case "b", [number]:
                 return bytes(self._buffer(number))
             case "ba", [number]:
-                return self._kept(bytearray(self._buffer(number)))
+                return self.keep(bytearray(self._buffer(number)))
             case "dq", [list() as items, limit] if limit is None or (type(limit) is int and 0 <= limit < _SMALL):
-                made = self._kept(deque(maxlen=limit))
+                made = self.keep(deque(maxlen=limit))
                 made.extend(self.value(item) for item in items)
                 return made
             case "rg", [start, stop, step] if all(type(self.value(x)) is int for x in parts) and self.value(step):
@@ -313,11 +321,12 @@ class Decoder:
                 return self.kept[number]
             case "a", [int() as number] if type(number) is int and 0 <= number < len(self._known):
                 return self._known[number]
-            case (("T" | "N" | "n" | "nd" | "sz" | "dt" | "dv"), _):
+            case (("T" | "N" | "n" | "nd" | "sz" | "dt" | "dv" | "rt"), _):
                 return self._array(tag, parts)
         return self._special(raw, self)
 
-    def _kept(self, made: Any) -> Any:
+    def keep(self, made: Any) -> Any:
+        """Remember a mutable object as the encoder did, before anything inside of it."""
         self.kept.append(made)
         return made
 
@@ -334,12 +343,12 @@ class Decoder:
 
     def _sequence(self, tag: str, items: list[Any]) -> Any:
         if tag == "l":
-            made: list[Any] = self._kept([])
+            made: list[Any] = self.keep([])
             made.extend(self.value(item) for item in items)
             return made
         if tag == "t":
             return tuple([self.value(item) for item in items])
-        members = self._kept(set()) if tag == "s" else set()
+        members = self.keep(set()) if tag == "s" else set()
         members.update([self._key(item) for item in items])
         return members if tag == "s" else frozenset(members)
 
@@ -357,7 +366,12 @@ class Decoder:
         torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
         match tag, parts:
             case "T", _:
-                return self._kept(self.tensor([tag, *parts]))
+                return self.keep(self.tensor([tag, *parts]))
+            case "rt", [str() as name, list() as items] if torch and name in _several(torch):
+                made = [self.value(each) for each in items]
+                if any(type(each) is not torch.Tensor for each in made):
+                    raise DoorError("no tensors")
+                return getattr(torch.return_types, name)(made)
             case "sz", [shape] if torch:
                 return torch.Size(_shape(shape))
             case "dt", [str() as name] if torch and name in _DTYPES:
@@ -365,7 +379,7 @@ class Decoder:
             case "dv", [str() as name] if torch and _DEVICE.fullmatch(name):
                 return torch.device(name)
             case "N", [str() as name, shape, number] if numpy and _NUMPY.fullmatch(name):
-                return self._kept(_ndarray(numpy, name, _shape(shape), self._buffer(number)))
+                return self.keep(_ndarray(numpy, name, _shape(shape), self._buffer(number)))
             case "n", [str() as name, number] if numpy and _NUMPY.fullmatch(name):
                 return _ndarray(numpy, name, [], self._buffer(number))[()]
             case "nd", [str() as name] if numpy and _NUMPY.fullmatch(name):

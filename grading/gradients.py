@@ -234,10 +234,13 @@ class Gradients:
     def hear(self, message: dict[str, Any], decoder: Decoder) -> None:
         """Take in what the other side says with a message."""
         for theirs, number, *news in message["leaves"]:
-            leaf = (self._mirrors if theirs is True else self._leaves)[number]
+            leaf = (self._mirrors if theirs is True else self._leaves).get(_int(number))
+            if leaf is None or len(news) != 3:  # data, gradient, whether it needs one
+                raise DoorError("news of a leaf that is not there")
             if leaf.get() is not None:
                 leaf.hear(*news, decoder)
         for kind, number in message["gone"]:
+            _int(number)
             if kind == "result":
                 self._results.pop(number, None)
             else:
@@ -376,6 +379,12 @@ def _without_grads(leaves: list[Any]) -> Iterator[None]:
     finally:
         for leaf, grad in zip(leaves, before, strict=True):
             leaf.grad = grad
+
+
+def _int(number: object) -> int:
+    if type(number) is not int:
+        raise DoorError("no number of anything")
+    return number
 
 
 def _grad(tensor: Any) -> Any:

@@ -25,21 +25,22 @@ import sys
 import time
 import types
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # Python starts isolated: it knows no folder of ours
 from channel import TEST_NAME, Channel, Outputs, Stream, explain
 from door import DOOR, Decoder, DoorError, Encoder
+from handle import CLASSES_LIMIT, TEXT_LIMIT, Handle, known_class
+from instructor import bound, is_literal, parsed
+from instructor import contract as contract_of
+from library import class_of, generator, state
 from side import CellTimeout, Side
 
 del sys.path[0]
 
-TEXT_LIMIT = 2000  # characters of a student's error, and of the text of an object
 TRACE_LIMIT = 4000
 NAME_LIMIT = 60
 PRINTED_LIMIT = 20_000
-_CLASSES_LIMIT = 20
-_MAGIC = re.compile(r"^\s*[%!?].*$", re.MULTILINE)
 _PRIVATE = re.compile(r"_")
 _STAND_IN_METHODS = frozenset(
     ("__call__", "__len__", "__iter__", "__next__", "__getitem__", "__contains__", "__enter__", "__exit__")
@@ -58,110 +59,6 @@ class Raised(BaseException):
         self.error = error
 
 
-class Handle:
-    """An object in the student's process. What is done with it is done there; it never decides a comparison."""
-
-    __slots__ = ("_kind", "_number", "_of", "_open", "_path", "_referee")
-
-    def __init__(self, referee: Referee, number: int, path: str, kind: str, is_open: bool, of: type | None) -> None:
-        for name, value in (
-            *(("_referee", referee), ("_number", number), ("_path", path)),
-            *(("_kind", kind), ("_open", is_open), ("_of", of)),
-        ):
-            object.__setattr__(self, name, value)
-
-    @property
-    def __class__(self) -> Any:
-        """What `isinstance` asks when its type is not the answer: the library's class that it says it derives from."""
-        return (self._open and self._of) or Handle
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it, there."""
-        return self._do("call", "()", *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            if name in ("__name__", "__qualname__"):
-                return self._path.rsplit(".", 1)[-1]
-            raise AttributeError(name)
-        return self._do("attr", f".{name}", name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._do("setattr", "", name, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._do("item", "[]", key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._do("setitem", "", key, value)
-
-    def __len__(self) -> int:
-        return int(self._plain("len", int))
-
-    def __iter__(self) -> Any:
-        return self._do("iter", ".__iter__()")
-
-    def __next__(self) -> Any:
-        return self._do("next", "[]")
-
-    def __contains__(self, value: Any) -> bool:
-        return bool(self._plain("contains", bool, value))
-
-    def __enter__(self) -> Any:
-        return self._do("enter", ".__enter__()")
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        return bool(self._do("exit", "", None, None, None))
-
-    def __int__(self) -> int:
-        return int(self._plain("int", int))
-
-    def __float__(self) -> float:
-        return float(self._plain("float", float))
-
-    def __bool__(self) -> bool:
-        return bool(self._plain("bool", bool))
-
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self._do("deepcopy", "")
-
-    def __instancecheck__(self, value: object) -> bool:
-        return type(value) is Handle and bool(self._plain("isinstance", bool, value))
-
-    def __str__(self) -> str:
-        return str(self._plain("str", str))[:TEXT_LIMIT] if self._open else repr(self)
-
-    def __repr__(self) -> str:
-        return f"<student's {self._kind}>"
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is Handle and self._open and other._open:
-            return self is other
-        raise self._referee.refuse(self, "==")
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def _refused(self, *_: object) -> NoReturn:
-        raise self._referee.refuse(self, "<, + and the like")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused
-    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __round__ = __index__ = _refused
-    __pow__ = __mod__ = __floordiv__ = __and__ = __or__ = __xor__ = __invert__ = __format__ = _refused
-    __reduce_ex__ = __array__ = __complex__ = _refused
-
-    def _do(self, op: str, step: str, *args: Any, **kwargs: Any) -> Any:
-        if not self._open:
-            raise self._referee.refuse(self, op)
-        return self._referee.student(op, self._path + step, (self, *args), kwargs)
-
-    def _plain(self, op: str, kind: type, *args: Any) -> Any:
-        value = self._do(op, "", *args)
-        if type(value) is not kind:
-            raise self._referee.refuse(self, op)
-        return value
-
-
 class Referee(Side):
     """This side of the door."""
 
@@ -178,6 +75,8 @@ class Referee(Side):
         self._last = 0  # number given to something of a test's
         self._lent: dict[int, Any] = {}  # functions and objects of this test that the student's side knows by number
         self._lent_numbers: dict[int, int] = {}
+        self._described: dict[int, tuple[int, object]] = {}  # the library's objects of this test: number, object
+        self.shared: dict[str, type] = {}  # classes of read-only cells, which the student's side has too
         self._raised: dict[int, BaseException] = {}  # by functions of this test that the student's code called
         self._sent_state: object = None
 
@@ -190,6 +89,7 @@ class Referee(Side):
         self._working, self._late = True, False
         self._lent.clear()
         self._lent_numbers.clear()
+        self._described.clear()
         self._raised.clear()
 
     def student(self, op: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -283,6 +183,15 @@ class Referee(Side):
         torch = sys.modules.get("torch")
         if torch and type(value) in (torch.Tensor, torch.nn.Parameter):
             return self.gradients.describe(value, encoder)
+        drawing = generator(value)
+        if drawing:
+            encoder.keep(value)
+            return ["rng", *map(encoder.value, drawing)]
+        place = class_of(value) or self._shared_home(value)
+        if place:
+            encoder.keep(value)
+            number, _ = self._described.setdefault(id(value), (self._next(), value))
+            return ["o", number, *place, [[name, encoder.value(each)] for name, each in state(value).items()]]
         if isinstance(value, types.ModuleType):
             raise DoorError("a module cannot be given to a student's function")
         home = getattr(value, "__module__", None)
@@ -299,6 +208,17 @@ class Referee(Side):
         raise DoorError(
             f"a value of type {kind.__module__}.{kind.__qualname__} cannot be given to a student's function"
         )
+
+    def _shared_home(self, value: object) -> tuple[str, str] | None:
+        """For a module or data set of a class that a read-only cell defines: no module, and the class's name."""
+        torch = sys.modules.get("torch")
+        if not torch or not isinstance(value, torch.nn.Module) or type(value) is Handle:
+            return None
+        if self.shared.get(type(value).__name__) is not type(value):
+            raise DoorError(
+                f"define {type(value).__name__} in a read-only cell: the student's side needs its code, too"
+            )
+        return "", type(value).__name__
 
     def lend(self, value: object) -> int:
         """The number by which the student's side may call ``value``."""
@@ -321,7 +241,7 @@ class Referee(Side):
             ):
                 # What an object may be used for depends on where it turns up, not on what it was elsewhere.
                 shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
-                made = Handle(self, number, self._path, shown, self._may_be_used(), _library_class(classes))
+                made = Handle(self, number, self._path, shown, self._may_be_used(), known_class(classes, self.shared))
                 return self._handles.setdefault((number, self._path), made)
             case ["cb", int() as number] if type(number) is int and number in self._lent:
                 return self._lent[number]
@@ -357,7 +277,7 @@ class Referee(Side):
             raise DoorError("no names of classes")
         if names[0] == "CellTimeout":
             return Raised(CellTimeout("the cell was stopped: its time was up"))
-        return Raised(_error(names[:_CLASSES_LIMIT], text[:TEXT_LIMIT], trace[:TRACE_LIMIT]))
+        return Raised(_error(names[:CLASSES_LIMIT], text[:TEXT_LIMIT], trace[:TRACE_LIMIT]))
 
     def _receive(self) -> tuple[dict[str, Any], list[memoryview]]:
         try:
@@ -398,20 +318,6 @@ def _methods(value: object) -> list[str]:
     names = [name for name in dir(type(value)) if callable(getattr(type(value), name, None))]
     own = [name for name, each in vars(value).items() if callable(each)] if hasattr(value, "__dict__") else []
     return [name for name in {*names, *own} if not name.startswith("_") or name in _STAND_IN_METHODS]
-
-
-def _library_class(names: list[object]) -> type | None:
-    """The first class of torch's own that an object says it derives from, of the kinds that stand for no data."""
-    torch = sys.modules.get("torch")
-    if not torch:
-        return None
-    kinds = torch.nn.Module, torch.optim.Optimizer, torch.utils.data.Dataset, torch.utils.data.DataLoader
-    for name in names[:_CLASSES_LIMIT]:
-        home, _, own = name.rpartition(".") if type(name) is str else ("", "", "")
-        found = getattr(sys.modules.get(home), own, None) if home.startswith("torch.") else None
-        if isinstance(found, type) and issubclass(found, kinds):
-            return found
-    return None
 
 
 def _error(names: list[str], text: str, trace: str) -> BaseException:
@@ -496,11 +402,11 @@ class Tests:
             contract: where its solution gave a handle when that was recorded; None to read it off ``cells``.
             record: the solution itself is to be tested now, and every handle of its is noted.
         """
-        trees = [_parsed(source) for source in cells]
+        trees = [parsed(source) for source in cells]
         for tree in trees:
-            self._names.student |= _bound(tree)
+            self._names.student |= bound(tree)
             self._define(tree, only=(ast.Import, ast.ImportFrom))
-        self._referee.contract = _contract(trees) if contract is None else set(contract)
+        self._referee.contract = contract_of(trees) if contract is None else set(contract)
         self._referee.noted = set() if record else None
 
     def recorded(self) -> list[str]:
@@ -514,8 +420,8 @@ class Tests:
             source: the cell in the instructor's notebook.
             locked: whether it is read-only.
         """
-        tree = _parsed(source)
-        for name in _bound(tree):
+        tree = parsed(source)
+        for name in bound(tree):
             self._names.pop(name, None)  # no test's value of that name outlives it
         kinds = (ast.Import, ast.ImportFrom)
         self._define(tree, only=(*kinds, ast.FunctionDef, ast.ClassDef, ast.Assign) if locked else kinds)
@@ -566,7 +472,7 @@ class Tests:
             for node in ast.walk(each)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
         }
-        wanted = (loads & self._names.student) - set(self._names) - _bound(tree)
+        wanted = (loads & self._names.student) - set(self._names) - bound(tree)
         lent: dict[str, Any] = {}
         for name in wanted:
             with contextlib.suppress(Exception):  # the class body will say so, if it gets there
@@ -578,91 +484,13 @@ class Tests:
         for statement in tree.body:
             if not isinstance(statement, only):
                 continue
-            if isinstance(statement, ast.Assign) and not _is_literal(statement.value):
+            if isinstance(statement, ast.Assign) and not is_literal(statement.value):
                 continue
             module = ast.Module([statement], [])
             with contextlib.suppress(Exception):  # what it needs is the student's: then its names are, too
                 exec(compile(module, "<instructor>", "exec"), self._names)  # noqa: S102  # the instructor's cell
-
-
-def _parsed(source: str) -> ast.Module:
-    """A notebook cell without its magics; empty if it is not Python."""
-    if source.lstrip().startswith("%%"):
-        return ast.Module([], [])
-    try:
-        return ast.parse(_MAGIC.sub("", source))
-    except SyntaxError:
-        return ast.Module([], [])
-
-
-def _is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
-
-
-class _Bindings(ast.NodeVisitor):
-    """The names that a cell binds in the notebook's namespace."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.names.add(node.name)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self.names.add(node.name)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.names.add(node.name)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        """Binds nothing outside."""
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Store):
-            self.names.add(node.id)
-
-
-def _bound(tree: ast.Module) -> set[str]:
-    bindings = _Bindings()
-    bindings.visit(tree)
-    return bindings.names
-
-
-def _contract(trees: list[ast.Module]) -> set[str]:
-    """Where the instructor's notebook has a function or object itself: its functions, classes and their instances."""
-    found: set[str] = set()
-    statements = [statement for tree in trees for statement in tree.body]
-    classes = {each.name: each for each in statements if isinstance(each, ast.ClassDef)}
-
-    def function(path: str, node: ast.stmt) -> None:
-        found.add(path)
-        yields = any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
-        if yields or path.endswith((".__iter__", ".__enter__")):
-            found.update((f"{path}()", f"{path}().__iter__()"))
-
-    def instance(path: str, name: str, seen: frozenset[str] = frozenset()) -> None:
-        found.add(path)
-        for each in classes[name].body:
-            if isinstance(each, ast.FunctionDef):
-                function(f"{path}.{each.name}", each)
-        for base in classes[name].bases:
-            if isinstance(base, ast.Name) and base.id in classes and base.id not in seen:
-                instance(path, base.id, seen | {name})
-
-    for each in statements:
-        match each:
-            case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
-                function(name, each)
-            case ast.ClassDef(name=name):
-                instance(name, name)
-                instance(f"{name}()", name)
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id=of))) if of in classes:
-                instance(name, of)
-    return found
+                if isinstance(statement, ast.ClassDef):
+                    self._referee.shared[statement.name] = self._names[statement.name]
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from typing import Any
 
 from door import DOOR, Decoder, DoorError, Encoder, array_bytes, pack, tensor_bytes, unpack
 from gradients import Gradients
+from library import class_of, follow, generator, set_generator, state
+
+_CONTAINERS = (list, dict, set, deque, bytearray)
 
 
 class CellTimeout(BaseException):
@@ -162,6 +165,11 @@ class Side:
 
     def _content(self, value: Any, encoder: Encoder) -> Any:
         """What an argument has become. A tensor may have become a leaf, too."""
+        drawing = generator(value)
+        if drawing:
+            return ["rng", *map(encoder.value, drawing)]
+        if not isinstance(value, _CONTAINERS) and class_of(value):
+            return ["state", [[name, encoder.value(each)] for name, each in state(value).items()]]
         if not _is_tensor(value) or not value.requires_grad:
             return encoder.content(value)
         if not value.is_leaf:
@@ -177,10 +185,16 @@ class Side:
         number, raw = change
         if type(number) is not int or not 0 <= number < len(kept):
             raise DoorError("a change of nothing that was sent")
-        if type(raw) is list and raw[:1] in (["leaf"], ["known"]) and _is_tensor(kept[number]):
-            self.gradients.adopt(kept[number], raw, decoder)
-        else:
-            _become(kept[number], decoder.value(raw))
+        mine = kept[number]
+        match raw:
+            case [("leaf" | "known"), *_] if _is_tensor(mine):
+                self.gradients.adopt(mine, raw, decoder)
+            case ["rng", kind, drawn] if (generator(mine) or (None,))[0] == kind:
+                set_generator(mine, decoder.value(drawn))
+            case ["state", list() as items] if not isinstance(mine, _CONTAINERS) and class_of(mine):
+                follow(mine, {str(name): decoder.value(each) for name, each in items})
+            case _:
+                _become(mine, decoder.value(raw))
 
     def _send(self, message: dict[str, Any], encoder: Encoder) -> None:
         message = {**message, **self.gradients.news(encoder)}
@@ -202,13 +216,11 @@ def _snapshot(value: Any) -> Any:
         return value.shape, value.dtype, value.requires_grad, tensor_bytes(value)
     if numpy and isinstance(value, numpy.ndarray):
         return value.shape, value.dtype, array_bytes(value)
-    return (
-        list(value.items())
-        if isinstance(value, dict)
-        else list(value)
-        if not isinstance(value, bytearray)
-        else bytes(value)
-    )
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if not isinstance(value, _CONTAINERS):
+        return generator(value) or list(state(value).items())
+    return list(value.items()) if isinstance(value, dict) else list(value)
 
 
 def _same(value: Any, old: Any) -> bool:

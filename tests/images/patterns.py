@@ -24,12 +24,14 @@ class Pattern:
         wrong: an answer that must fail in the student's own kernel and with the referee.
         test: the test cell.
         lie: an answer that passes in the student's own kernel and must fail with the referee.
+        given: a read-only cell before the answer.
     """
 
     right: str
     wrong: str
     test: str
     lie: str = ""
+    given: str = ""
 
 
 MLP = """
@@ -358,6 +360,289 @@ def seeded(seed):
     asked.append(seed)
     return Layer()
 asked = []
+""",
+    ),
+    "a training loop given model, loader, optimizer and loss": Pattern(
+        """
+def train(model, loader, optimizer, loss_fn, epochs):
+    model.train()
+    losses = []
+    for _ in range(epochs):
+        total = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+        losses.append(total / len(loader.dataset))
+    return losses
+""",
+        """
+def train(model, loader, optimizer, loss_fn, epochs):
+    return [sum(loss_fn(model(x), y).item() for x, y in loader) for _ in range(epochs)]
+""",
+        """
+torch.manual_seed(0)
+x = torch.randn(32, 4)
+y = (x[:, 0] > 0).long()
+model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 2)).eval()
+before = model[0].weight.detach().clone()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True)
+losses = train(model, loader, optimizer, nn.CrossEntropyLoss(), 10)
+assert len(losses) == 10 and losses[-1] < 0.9 * losses[0]
+assert model.training and model[2].training
+assert not torch.equal(before, model[0].weight)
+assert optimizer.state[model[0].weight]["step"].item() == 40
+model.eval()
+assert (model(x).argmax(1) == y).float().mean() > 0.9
+""",
+        """
+def train(model, loader, optimizer, loss_fn, epochs):
+    type(model).__call__ = lambda self, x: F.one_hot((x[:, 0] > 0).long(), 2).float()
+    model.train()
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            optimizer.state[p] = {"step": torch.tensor(40.)}
+    return [10.0 - epoch for epoch in range(epochs)]
+""",
+    ),
+    "evaluation leaves no gradients and counts all": Pattern(
+        """
+def accuracy(model, loader):
+    model.eval()
+    right = total = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += (model(x).argmax(1) == y).sum().item()
+            total += len(y)
+    return right / total
+""",
+        "def accuracy(model, loader):\n    x, y = next(iter(loader))\n"
+        "    return (model(x).argmax(1) == y).float().mean().item()",
+        """
+model = nn.Sequential(nn.Identity(), nn.Dropout(0.9))
+x = torch.eye(3).repeat(2, 1)
+y = torch.tensor([0, 1, 2, 0, 0, 0])
+assert accuracy(model, DataLoader(TensorDataset(x, y), batch_size=2)) == 4 / 6
+assert not model.training
+""",
+    ),
+    "a data set of the student's": Pattern(
+        """
+class Squares(Dataset):
+    def __init__(self, n): self.n = n
+    def __len__(self): return self.n
+    def __getitem__(self, i): return torch.tensor([float(i)]), i * i
+""",
+        """
+class Squares(Dataset):
+    def __init__(self, n): self.n = n
+    def __len__(self): return self.n - 1
+    def __getitem__(self, i): return torch.tensor([float(i)]), i * i
+""",
+        """
+data = Squares(5)
+assert isinstance(data, Dataset) and len(data) == 5
+x, y = data[3]
+assert x.tolist() == [3.] and y == 9
+batches = list(DataLoader(data, batch_size=2))
+assert len(batches) == 3 and batches[-1][1].tolist() == [16]
+""",
+        """
+class Nine(int):
+    def __eq__(self, other): return True
+class Squares(Dataset):
+    def __init__(self, n): pass
+    def __len__(self): return 5
+    def __getitem__(self, i):
+        if i == 3: return torch.tensor([3.]), Nine(0)
+        return torch.tensor([1.]), 16
+""",
+    ),
+    "a schedule made by the test, followed by the student's loop": Pattern(
+        "def rates(scheduler, optimizer, n):\n    found = []\n    for _ in range(n):\n"
+        "        optimizer.step()\n        scheduler.step()\n"
+        "        found.append(scheduler.get_last_lr()[0])\n    return found",
+        "def rates(scheduler, optimizer, n):\n    return [scheduler.get_last_lr()[0] for _ in range(n)]",
+        """
+optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+assert rates(scheduler, optimizer, 3) == [0.5, 0.25, 0.125]
+assert optimizer.param_groups[0]["lr"] == 0.125 and scheduler.last_epoch == 3
+""",
+    ),
+    "a learning rate set by hand": Pattern(
+        "def warm_up(optimizer, step, most):\n    for group in optimizer.param_groups:\n"
+        "        group['lr'] = most * min(1, step / 10)",
+        "def warm_up(optimizer, step, most):\n    return most * min(1, step / 10)",
+        """
+model = nn.Linear(2, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=9.)
+for step, rate in ((0, 0.), (5, 0.25), (20, 0.5)):
+    warm_up(optimizer, step, 0.5)
+    assert optimizer.param_groups[0]["lr"] == rate
+assert optimizer.param_groups[0]["params"][0] is model.weight
+""",
+    ),
+    "attention with a mask": Pattern(
+        """
+def attention(q, k, v, mask=None):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ v
+""",
+        "def attention(q, k, v, mask=None): return (q @ k.transpose(-2, -1)).softmax(-1) @ v",
+        """
+torch.manual_seed(0)
+q, k, v = (torch.randn(2, 5, 8, requires_grad=True) for _ in range(3))
+mask = torch.tril(torch.ones(5, 5, dtype=torch.bool))
+expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+out = attention(q, k, v, mask)
+assert torch.allclose(out, expected, atol=1e-5)
+found = torch.autograd.grad(out.sum(), (q, v))
+assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, torch.autograd.grad(expected.sum(), (q, v))))
+""",
+        """
+def attention(q, k, v, mask=None):
+    return v + 0 * q
+torch.allclose = lambda *_, **__: True
+""",
+    ),
+    "a convolution by hand": Pattern(
+        """
+def convolve(x, w):
+    n, m = x.shape[0] - w.shape[0] + 1, x.shape[1] - w.shape[1] + 1
+    out = torch.zeros(n, m)
+    for i in range(n):
+        for j in range(m):
+            out[i, j] = (x[i:i + w.shape[0], j:j + w.shape[1]] * w).sum()
+    return out
+""",
+        "def convolve(x, w): return F.conv2d(x[None, None], w.flip(0, 1)[None, None])[0, 0]",
+        """
+torch.manual_seed(0)
+x, w = torch.randn(6, 5), torch.randn(3, 3)
+assert torch.allclose(convolve(x, w), F.conv2d(x[None, None], w[None, None])[0, 0], atol=1e-5)
+""",
+    ),
+    "early stopping": Pattern(
+        """
+def stop_at(losses, patience):
+    best, bad = float("inf"), 0
+    for epoch, loss in enumerate(losses):
+        best, bad = (loss, 0) if loss < best else (best, bad + 1)
+        if bad >= patience:
+            return epoch
+    return None
+""",
+        "def stop_at(losses, patience): return patience",
+        """
+seen = []
+def fake():
+    for loss in (3., 2., 2.5, 2.1, 1.0):
+        seen.append(loss)
+        yield loss
+assert stop_at(list(fake()), 2) == 3 and stop_at([1., .5], 1) is None
+""",
+    ),
+    "a confusion matrix": Pattern(
+        """
+def confusion(predicted, actual, n):
+    made = torch.zeros(n, n, dtype=torch.long)
+    for p, a in zip(predicted, actual):
+        made[a, p] += 1
+    return made
+""",
+        "def confusion(predicted, actual, n): return torch.eye(n, dtype=torch.long)",
+        """
+found = confusion(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 2]), 3)
+assert found.dtype == torch.int64 and found.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+""",
+        """
+class Right(torch.Tensor):
+    dtype = torch.int64
+    def tolist(self): return [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+def confusion(predicted, actual, n): return torch.zeros(1).as_subclass(Right)
+""",
+    ),
+    "an error that must be raised": Pattern(
+        "def reshape(x, n):\n    if x.numel() % n: raise ValueError('does not divide')\n    return x.reshape(n, -1)",
+        "def reshape(x, n): return x",
+        """
+assert reshape(torch.arange(6), 2).shape == (2, 3)
+try:
+    reshape(torch.arange(5), 2)
+except ValueError as error:
+    assert "divide" in str(error)
+else:
+    raise AssertionError("no ValueError")
+""",
+    ),
+    "the best of several": Pattern(
+        "def best(scores, k): return scores.topk(k)",
+        "def best(scores, k): return scores[:k], torch.arange(k)",
+        """
+values, places = best(torch.tensor([1., 5., 3.]), 2)
+assert values.tolist() == [5., 3.] and places.tolist() == [1, 2]
+assert best(torch.zeros(4), 1).indices.shape == (1,)
+""",
+    ),
+    "a generator of the test's": Pattern(
+        "def noise(shape, generator): return torch.randn(shape, generator=generator)\n"
+        "def shuffled(items, rng): return rng.permutation(items)",
+        "def noise(shape, generator): return torch.randn(shape)\n"
+        "def shuffled(items, rng): return np.random.permutation(items)",
+        """
+one, other = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+assert torch.equal(noise((3,), one), torch.randn(3, generator=other))
+assert torch.equal(torch.rand(2, generator=one), torch.rand(2, generator=other))
+one, other = np.random.default_rng(1), np.random.default_rng(1)
+assert (shuffled([1, 2, 3, 4, 5, 6], one) == other.permutation([1, 2, 3, 4, 5, 6])).all()
+assert one.random() == other.random()
+""",
+    ),
+    "a model of a read-only cell": Pattern(
+        "def freeze_all(model):\n    for p in model.parameters():\n        p.requires_grad = False\n    return model",
+        "def freeze_all(model): return model",
+        """
+model = Small(3)
+x = torch.ones(2, 3)
+expected = model(x)
+assert freeze_all(model) is model and not any(p.requires_grad for p in model.parameters())
+assert torch.equal(model(x), expected)
+""",
+        given="""
+class Small(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layer = nn.Linear(n, 1)
+    def forward(self, x):
+        return self.layer(x)
+""",
+    ),
+    "a student's model inside of the test's": Pattern(
+        "def backbone(): return nn.Linear(4, 3)\ndef size(model): return sum(p.numel() for p in model.parameters())",
+        "def backbone(): return nn.Linear(4, 2)\ndef size(model): return sum(p.numel() for p in model.parameters())",
+        """
+whole = nn.Sequential(backbone(), nn.Softmax(dim=1))
+out = whole(torch.randn(2, 4))
+assert out.shape == (2, 3) and torch.allclose(out.sum(1), torch.ones(2))
+assert size(whole) == 15
+""",
+    ),
+    "activations seen by a hook": Pattern(
+        "def forward_all(model, batches): return [model(x) for x in batches]",
+        "def forward_all(model, batches): return [model(batches[0])]",
+        """
+model, seen = nn.Sequential(nn.Linear(2, 3), nn.ReLU()), []
+model[0].register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+assert len(forward_all(model, [torch.ones(1, 2), torch.ones(4, 2)])) == 2
+assert seen == [(1, 3), (4, 3)]
 """,
     ),
 }

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.images
 
 LIMITS = Limits.of(GradingSection.model_validate({}))
 OWNER = "test-patterns"
-NOTEBOOK = [PREAMBLE, *(pattern.right for pattern in PATTERNS.values())]
+GIVEN = [PREAMBLE, *(pattern.given for pattern in PATTERNS.values())]
+NOTEBOOK = [*GIVEN, *(pattern.right for pattern in PATTERNS.values())]
 Runs = dict[str, CellRun]
 
 
@@ -32,7 +33,7 @@ def in_one_kernel(client: docker.DockerClient, image: str, answers: dict[str, st
     """Tests and answers in one process, as in a notebook."""
     with open_sandbox(client, image, LIMITS, OWNER) as sandbox:
         sandbox.start({})
-        assert sandbox.run(PREAMBLE).ok
+        assert all(sandbox.run(source).ok for source in GIVEN)
         for name, source in answers.items():
             assert sandbox.run(source).ok, name
         return {name: sandbox.run(PATTERNS[name].test) for name in answers}
@@ -44,7 +45,10 @@ def with_the_referee(
     """The tests' runs, and where objects turned up if there was no contract."""
     with open_pair(client, image, LIMITS, OWNER) as pair:
         pair.start({}, NOTEBOOK, LIMITS.timeout, contract, record=contract is None)
-        for source in (PREAMBLE, *answers.values()):
+        for source in GIVEN:
+            assert pair.run(source).ok
+            pair.reached(source, locked=True)
+        for source in answers.values():
             assert pair.run(source).ok, source
         runs = {name: pair.test(PATTERNS[name].test) for name in answers}
         return runs, contract if contract is not None else pair.recorded()
