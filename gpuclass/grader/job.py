@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 
 from gpuclass.errors import PlainError
 from gpuclass.exchange.records import Deadline
-from gpuclass.grader import sanitise
+from gpuclass.grader import regrade, sanitise
 from gpuclass.grader.course import Course, CourseError, write_cleaned
 from gpuclass.grader.pair import Pair
 from gpuclass.grader.sandbox import EngineError, Limits
@@ -32,13 +32,15 @@ class Task:
     """What is to be graded, in values that JSON carries; times in ISO form with their zone.
 
     Attributes:
-        kind: ``check``: try the assignment itself before its release; ``student`` and ``submission`` mean nothing then.
+        kind: ``preview``: grade in a copy of the gradebook, with the version that is to come. ``check``: try the
+            assignment itself before its release; ``student`` and ``submission`` mean nothing then.
         received: the server's time.
         due: the exchange's deadline for the class; None is none.
         extensions: until when single students have, by login. None: the exchange never had a deadline or was not
             asked, and the gradebook's own stays.
         version: of the assignment, which the submission answers; 0 if that is not known.
         newest: the version that is fetched now.
+        batch: of a preview its re-grade; else the newest one that was applied.
         scratch: how the name of the folder for work in progress begins, so that who ends this process can remove it.
     """
 
@@ -54,7 +56,8 @@ class Task:
     version: int = 0
     newest: int = 0
     scratch: str = "gpuclass-grading-"
-    kind: Literal["grade", "check"] = "grade"
+    kind: Literal["grade", "preview", "check"] = "grade"
+    batch: int = 0
 
     @property
     def deadline(self) -> Deadline | None:
@@ -69,7 +72,7 @@ class Task:
 class Graded:
     """The outcome. ``feedback`` maps file names to paths; after ``engine_failed`` the same task may go well later.
 
-    ``report`` is a check's.
+    ``report`` is a check's or a preview's.
     """
 
     status: Status
@@ -101,18 +104,28 @@ def grade(task: Task, open_pair: Callable[[], Pair], limits: Limits) -> Graded:
             raise
 
     work = Path(tempfile.mkdtemp(prefix=task.scratch))
+    report = None
     try:
-        course.prepare(task.assignment)
+        course.prepare(task.assignment, release=task.newest, batch=0 if task.kind == "preview" else task.batch)
+        if task.kind == "preview":
+            before = course.scores_if_any(task.assignment, task.student)
+            tried = regrade.trial(course, task.assignment, task.batch)
+            course = tried.course
+            course.prepare(task.assignment)
         if task.deadline is not None:
             course.put_deadline(task.assignment, task.student, task.deadline)
         notebooks, others, notes, quarantined = _cleaned(task, course)
         received = datetime.fromisoformat(task.received) if task.received else None
+        reviewed = course.reviewed(task.assignment, task.student, received)
         write_cleaned(work / task.student / task.assignment, notebooks, others, received)
         course.grade(task.assignment, task.student, work, opened, limits)
+        course.still_reviewed(reviewed)
         if quarantined:
             course.wants_a_person(task.assignment, task.student, quarantined)
         scores = course.scores(task.assignment, task.student)
-        pages = course.feedback(task.assignment, task.student)
+        if task.kind == "preview":
+            report = {**regrade.compared(before, scores), "source": tried.source, "corrected": tried.corrected}
+        pages = {} if task.kind == "preview" else course.feedback(task.assignment, task.student)
     except CourseError as error:
         reason = str(engine_errors[0]) if engine_errors else str(error)
         return Graded("failed", reason, seconds=time.monotonic() - begin, engine_failed=bool(engine_errors))
@@ -126,6 +139,7 @@ def grade(task: Task, open_pair: Callable[[], Pair], limits: Limits) -> Graded:
         cells=scores.cells,
         seconds=time.monotonic() - begin,
         feedback={name: str(path) for name, path in pages.items()},
+        report=report,
     )
 
 

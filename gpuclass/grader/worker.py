@@ -21,10 +21,13 @@ from sqlalchemy.exc import OperationalError
 
 from gpuclass import images
 from gpuclass.exchange.records import Check
+from gpuclass.exchange.store.batches import Batches
 from gpuclass.exchange.store.deadlines import Deadlines
 from gpuclass.exchange.store.store import Job, Store
 from gpuclass.exchange.store.workers import BEAT_S, Workers
+from gpuclass.grader import regrade
 from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
+from gpuclass.grader.inforce import InForce
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.sandbox import EngineError, Limits, connect, sweep
 from gpuclass.settings import Settings
@@ -62,6 +65,7 @@ class Worker:
         self._settings = settings
         self._engine_answers = engine_answers
         self._store = store
+        self._batches = Batches(store)
         self._graders = [make_grader() for _ in range(settings.grading.workers)]
         self._stopping = threading.Event()
         self._wait = wait or self._stopping.wait
@@ -71,6 +75,7 @@ class Worker:
         requeued = self._store.requeue_running()
         if requeued:
             log.warning("%d jobs were cut short and are queued again", requeued)
+        self._tidy()
         threads = [threading.Thread(target=self._work, args=(grader,)) for grader in self._graders]
         ended = threading.Event()
         pulse = threading.Thread(target=self._show_life, args=(ended,))
@@ -183,6 +188,9 @@ class Worker:
         if graded.status == "failed":
             self._job_failed(job, graded.reason)
             return
+        if job.kind == "preview":
+            self._previewed(job, graded)
+            return
         pages = {name: Path(path).read_bytes() for name, path in graded.feedback.items()}
         self._store.put_feedback(
             self._store.submission(job.submission),
@@ -193,8 +201,28 @@ class Worker:
         )
         result = {"score": graded.score, "max_score": graded.max_score, "reason": graded.reason}
         self._store.finish(job.id, status=graded.status, result=result)
+        if job.batch is not None:
+            self._tidy()
         figures = (job.id, job.assignment, job.student, graded.status, graded.score, graded.max_score, graded.seconds)
         log.info("job %d, %s of %s: %s, %g of %g in %.1f s", *figures)
+
+    def _previewed(self, job: Job, graded: Graded) -> None:
+        report = graded.report or {}
+        if job.batch is not None and report.get("source"):
+            self._batches.note_source(job.batch, report["source"])
+        self._store.finish(job.id, result=report)
+        log.info("job %d, %s of %s: tried out in %.1f s", job.id, job.assignment, job.student, graded.seconds)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what re-grades needed that are over; one whose version is not in force yet keeps it."""
+        folder = self._settings.course_folder
+        for number in regrade.left(folder):
+            if self._batches.is_over(number):
+                batch = self._batches.batch(number)
+                mark = InForce(folder).mark(batch.assignment)
+                if batch.state == "cancelled" or (mark is not None and mark.batch >= number):
+                    regrade.remove(folder, number)
 
     def _job_failed(self, job: Job, reason: str) -> None:
         log.error("job %d, %s of %s: %s", job.id, job.assignment, job.student, reason)
@@ -202,7 +230,10 @@ class Worker:
 
     def _graded(self, job: Job, grader: Grader) -> Graded:
         submission = self._store.submission(job.submission)
-        folder = self._settings.course_folder / "submitted" / job.student / job.assignment
+        batch = job.batch if job.kind == "preview" else self._batches.applied(job.course, job.assignment)
+        course = self._settings.course_folder
+        place = regrade.folder(course, batch or 0) if job.kind == "preview" else course
+        folder = place / "submitted" / job.student / job.assignment
         self._store.write_files(submission, folder)
         deadline = Deadlines(self._store).all(job.course).get(job.assignment)
         task = Task(
@@ -217,6 +248,8 @@ class Worker:
             extensions={login: due.isoformat() for login, due in deadline.extensions.items()} if deadline else None,
             version=submission.version,
             newest=self._store.newest_version(job.course, job.assignment),
+            kind=job.kind,
+            batch=batch or 0,
         )
         return self._tried(f"job {job.id}", task, grader)
 

@@ -1,4 +1,4 @@
-"""The teachers' endpoints to the grading service: how far it is, and checks before a release."""
+"""The teachers' endpoints to the grading service: how far it is, checks, and grading again."""
 
 from __future__ import annotations
 
@@ -85,3 +85,62 @@ def test_a_teacher_sees_how_far_grading_is_and_whom_it_fails(camp: Camp, assignm
     assert worker["alive"]
     assert not progress()[2]["alive"]
     assert camp.by("student1").get(path("grading")).status_code == 403
+
+
+def test_a_teacher_has_a_class_graded_again_and_sees_first_whose_score_changes(camp: Camp, assignment: str) -> None:
+    teacher = camp.by("teacher")
+    asked = path("regrade", assignment)
+    assert teacher.post(asked).status_code == 404, "nothing was graded yet"
+    for login in ("student1", "student2"):
+        camp.by(login).post(f"api/submission/camp/{assignment}", data={"files": tree(NOTEBOOK)}).raise_for_status()
+    before = {"score": 3.0, "max_score": 4.0, "cells": {"a": 3.0, "b": 0.0}}
+    after = {"score": 1.0, "max_score": 4.0, "cells": {"a": 1.0, "b": 0.0}}
+
+    def work() -> None:
+        with Store(camp.settings.exchange_folder) as store:
+            while (job := store.claim()) is not None:
+                changes = job.student == "student1"
+                result = {"before": before, "after": after if changes else before} if job.kind == "preview" else None
+                store.finish(job.id, result=result)
+
+    work()
+    assert teacher.post(asked, files={"student": (None, "nobody")}).status_code == 404
+    number = teacher.post(asked).json()["batch"]
+    assert teacher.get(f"{asked}/{number}").json()["state"] == "previewing"
+    early = teacher.post(f"{asked}/{number}/apply")
+    assert (early.status_code, "still being tried out" in early.json()["message"]) == (409, True)
+    work()
+    shown = teacher.get(f"{asked}/{number}").json()
+    assert shown == {
+        "success": True,
+        "state": "ready",
+        "student": None,
+        "source": None,
+        "total": 2,
+        "done": 2,
+        "failed": 0,
+        "changes": [
+            {
+                "student": "student1",
+                "before": 3.0,
+                "after": 1.0,
+                "max_score": 4.0,
+                "cells": [{"name": "a", "before": 3.0, "after": 1.0}],
+            }
+        ],
+        "unchanged": 1,
+        "failing": [],
+    }
+    for call in (f"{asked}/{number}", f"{asked}/{number}/apply", f"{asked}/{number}/cancel"):
+        answer = camp.by("student1").post(call) if call.endswith(("apply", "cancel")) else camp.by("student1").get(call)
+        assert answer.status_code == 403
+    assert camp.by("student1").post(asked).status_code == 403
+    assert teacher.post(path("regrade", "other", number, "apply")).status_code == 404
+    assert teacher.post(f"{asked}/{number}/apply").json() == {"success": True}
+    work()
+    assert teacher.get(f"{asked}/{number}").json()["state"] == "applied"
+    assert teacher.post(f"{asked}/{number}/cancel").status_code == 409
+    one = teacher.post(asked, data={"student": "student2"}).json()["batch"]
+    assert teacher.get(f"{asked}/{one}").json()["total"] == 1
+    assert teacher.post(f"{asked}/{one}/cancel").json() == {"success": True}
+    assert teacher.get(f"{asked}/{one}").json()["state"] == "cancelled"

@@ -38,6 +38,7 @@ KNOWN = {
     "login": ("student1", "student3", "teacher", "newcomer"),
     "job_id": (1, 1, 2, 10**30),
     "check_id": (1, 1, 2, 10**30),
+    "batch": (1, 1, 2, 10**30),
 }  # names that there are, mostly: of names that were made up nothing but 404 would come
 FIELDS = {
     "files": (tree(NOTEBOOK), tree({"a/b.txt": b"", "노트.ipynb": b"{}"}), tree({"../a": b""}), "[]", "[{}]"),

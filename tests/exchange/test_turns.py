@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gpuclass.exchange.records import Job, Kind
+from gpuclass.exchange.records import Job, Kind, NotFound
+from gpuclass.exchange.store.batches import Batches, NotNow
 from gpuclass.exchange.store.queue import ATTEMPTS_LIMIT
 from gpuclass.exchange.store.reading import own_submissions
 from gpuclass.exchange.store.schema import CourseRow
@@ -196,7 +198,7 @@ class Grading(RuleBasedStateMachine):
         self.running: list[Job] = []
         self.graded: dict[int, int] = {}
         self.latest: dict[tuple[str, str], int] = {}
-        self.asked = 0
+        self.batches: list[int] = []
 
     @rule(student=st.sampled_from(STUDENTS), assignment=st.sampled_from(ASSIGNMENTS))
     def submit(self, student: str, assignment: str) -> None:
@@ -222,17 +224,35 @@ class Grading(RuleBasedStateMachine):
     def finish(self, which: int) -> None:
         if self.running:
             job = self.running.pop(which % len(self.running))
+            if job.kind == "preview":
+                self.store.finish(job.id, result={"before": None, "after": {"score": 1, "max_score": 1, "cells": {}}})
+                return
             self.graded[job.submission] += 1
             work = (job.assignment, job.student)
             assert job.submission >= self.latest.get(work, 0), "the gradebook would go back to an older submission"
             self.latest[work] = job.submission
             self.store.finish(job.id, status="graded")
 
+    @rule(assignment=st.sampled_from(ASSIGNMENTS), student=st.none() | st.sampled_from(STUDENTS))
+    def preview(self, assignment: str, student: str | None) -> None:
+        with suppress(NotFound, NotNow):
+            self.batches.append(Batches(self.store).preview("camp", assignment, student, requested_by="teacher"))
+
+    @rule(which=st.integers(0, 5), apply=st.booleans())
+    def end_preview(self, which: int, apply: bool) -> None:
+        if self.batches:
+            number = self.batches[which % len(self.batches)]
+            with suppress(NotNow):
+                if apply:
+                    Batches(self.store).apply(number, requested_by="teacher")
+                else:
+                    Batches(self.store).cancel(number)
+
     @rule()
     def kill(self) -> None:
         assert self.store.requeue_running() == len(self.running)
         for job in self.running:
-            if self.store.job(job.id).state == "failed":
+            if job.kind == "grade" and self.store.job(job.id).state == "failed":
                 self.graded[job.submission] += 1  # it waits for a person, who knows why
         self.running = []
 
@@ -247,11 +267,16 @@ class Grading(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for _ in range(4 * len(self.graded) + 10 * ATTEMPTS_LIMIT):
+            for _ in range(4 * len(self.graded) + 12 * len(self.batches) + 10 * ATTEMPTS_LIMIT):
                 self.claim()
                 self.finish(0)
                 if not self.running:
                     self.wait(20)
+            assert {Batches(self.store).batch(number).state for number in self.batches} <= {
+                "ready",
+                "applied",
+                "cancelled",
+            }
             assert all(self.graded.values()), f"never graded: {self.graded}"
             assert set(self.latest.items()) <= {
                 ((assignment, student), number)

@@ -173,7 +173,7 @@ def test_data_beside_the_notebook_can_be_read_but_not_take_numpys_place(
     (folder / "json.py").write_text("raise RuntimeError('shadowed')")
     (folder / "own.py").write_text("x = 1")
     check = "import json, own\nassert open('data.csv').read() == 'instructor'\n"
-    assert grade_it(solved(add=check + RIGHT)).cells == FULL
+    assert grade_it(solved(add=check + RIGHT), version=1, newest=1).cells == FULL  # released with the file
 
 
 def test_a_missing_notebook_scores_zero_and_says_so(grade_it: GradeIt) -> None:

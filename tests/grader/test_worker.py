@@ -11,10 +11,12 @@ from typing import Never
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from gpuclass.exchange.store.batches import Batches
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.schema import CourseRow
 from gpuclass.exchange.store.store import Store, Submission
 from gpuclass.grader.child import ChildDied
+from gpuclass.grader.inforce import InForce, Mark
 from gpuclass.grader.job import Graded, Task
 from gpuclass.grader.worker import DISK_WAIT, Worker
 from gpuclass.settings import Settings
@@ -313,3 +315,55 @@ def test_two_checks_of_one_assignment_never_run_at_once_and_a_waiting_one_is_sha
     last = store.claim_check()
     assert last is not None
     assert last.id == second
+
+
+def test_a_preview_goes_into_a_folder_of_its_own_and_gives_no_feedback(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    number = submit("kim")
+    work(settings, store, Grading(tmp_path))
+    before = store.feedback(store.submission(number))
+    batches = Batches(store)
+    batch = batches.preview(settings.course, "ps1", None, requested_by="lee")
+    scores = {"score": 2.0, "max_score": 3.0, "cells": {"test": 2.0}}
+    report = {"before": scores, "after": {**scores, "score": 1.0}, "source": "abc", "corrected": True}
+    grading = Grading(tmp_path, Graded("graded", score=1.0, report=report))
+    work(settings, store, grading)
+    (task,) = grading.tasks
+    assert (task.kind, task.batch) == ("preview", batch)
+    assert Path(task.submission).is_relative_to(settings.course_folder / ".regrade" / str(batch))
+    assert store.feedback(store.submission(number)) == before
+    found = batches.batch(batch)
+    assert (found.state, found.source, [change.after for change in found.changes]) == ("ready", "abc", [1.0])
+
+    batches.apply(batch, requested_by="lee")
+    submit("park")
+    grading = Grading(tmp_path)
+    work(settings, store, grading)
+    assert [(task.student, task.kind, task.batch) for task in grading.tasks] == [
+        ("park", "grade", batch),
+        ("kim", "grade", batch),
+    ]
+    assert batches.batch(batch).state == "applied"
+    folder = settings.course_folder / ".regrade" / str(batch)
+    assert folder.exists(), "nobody has put its version in force"
+    (settings.course_folder / ".in-force").mkdir()
+    InForce(settings.course_folder).put("ps1", Mark("abc", "", batch=batch))
+    work(settings, store, Grading(tmp_path))
+    assert not folder.exists()
+
+
+def test_a_cancelled_preview_leaves_no_folder_behind(
+    settings: Settings, store: Store, submit: Callable[[str], int], tmp_path: Path
+) -> None:
+    submit("kim")
+    work(settings, store, Grading(tmp_path))
+    batches = Batches(store)
+    batch = batches.preview(settings.course, "ps1", None, requested_by="lee")
+    report = {"before": None, "after": {"score": 1.0, "max_score": 3.0, "cells": {}}, "source": "abc"}
+    work(settings, store, Grading(tmp_path, Graded("graded", report=report)))
+    folder = settings.course_folder / ".regrade" / str(batch)
+    assert folder.exists()
+    batches.cancel(batch)
+    work(settings, store, Grading(tmp_path))
+    assert not folder.exists()

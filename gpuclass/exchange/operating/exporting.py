@@ -169,7 +169,9 @@ class _Course:
         self.feedback = _grouped(
             _all(session, FeedbackRow, FeedbackRow.submission.in_(ours), FeedbackRow.id), "submission"
         )
-        self.jobs = _grouped(_all(session, JobRow, JobRow.submission.in_(ours), JobRow.id), "submission")
+        self.jobs = _grouped(
+            _all(session, JobRow, JobRow.submission.in_(ours) & (JobRow.kind == "grade"), JobRow.id), "submission"
+        )
         wanted = {row.tree for rows in (*self.releases.values(), *self.feedback.values()) for row in rows}
         wanted |= {row.tree for row in self.submissions}
         self.files = {

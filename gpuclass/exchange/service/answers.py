@@ -15,6 +15,7 @@ from gpuclass.exchange.messages import Language, say
 from gpuclass.exchange.names import DEPTH_LIMIT, UnsafeName
 from gpuclass.exchange.service.errors import Refusal, unknown
 from gpuclass.exchange.service.metrics import Meters
+from gpuclass.exchange.store.batches import NotNow
 from gpuclass.exchange.store.store import DiskFull, NotFound
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ def answer_errors(app: FastAPI, language: Language, meters: Meters) -> None:
     @app.exception_handler(NotFound)
     async def not_found(request: Request, error: NotFound) -> Response:
         return answer(request, Refusal(404, str(error), reason="not-found"))
+
+    @app.exception_handler(NotNow)
+    async def not_now(request: Request, error: NotNow) -> Response:
+        return answer(request, Refusal(409, str(error), reason="state"))
 
     @app.exception_handler(UnsafeName)
     async def unsafe_name(request: Request, error: UnsafeName) -> Response:

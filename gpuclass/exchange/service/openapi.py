@@ -47,6 +47,10 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "POST /gpuclass/v1/grading/{course}/{assignment}/{student}": shapes.Enqueued,
     "GET /gpuclass/v1/grading/jobs/{job_id}": shapes.Job,
     "GET /gpuclass/v1/grading/{course}": shapes.Progress,
+    "POST /gpuclass/v1/regrade/{course}/{assignment}": shapes.RegradeRequested,
+    "GET /gpuclass/v1/regrade/{course}/{assignment}/{batch}": shapes.Regrade,
+    "POST /gpuclass/v1/regrade/{course}/{assignment}/{batch}/apply": shapes.Done,
+    "POST /gpuclass/v1/regrade/{course}/{assignment}/{batch}/cancel": shapes.Done,
     "POST /gpuclass/v1/check/{course}/{assignment}": shapes.CheckRequested,
     "GET /gpuclass/v1/check/{course}/{assignment}/{check_id}": shapes.Check,
     "GET /gpuclass/v1/deadlines/{course}": shapes.DeadlineList,
@@ -78,6 +82,9 @@ CLASHES = (
     "POST /api/student/{course}/{login}",
     "POST /api/assignment/{course}/{assignment}",
     "POST /gpuclass/v1/submission/{course}/{assignment}",
+    "POST /gpuclass/v1/regrade/{course}/{assignment}",
+    "POST /gpuclass/v1/regrade/{course}/{assignment}/{batch}/apply",
+    "POST /gpuclass/v1/regrade/{course}/{assignment}/{batch}/cancel",
 )
 
 

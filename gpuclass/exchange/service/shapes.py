@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpuclass.exchange.records import Outcome, State
 from gpuclass.exchange.service.health import Trouble
+from gpuclass.exchange.store.batches import BatchState
 from gpuclass.settings import FeedbackPolicy
 
 Time = Annotated[
@@ -294,6 +295,54 @@ class Progress(Done):
     worker: Worker
     failing: list[Failing]
     quarantined: list[Quarantined]
+
+
+class RegradeRequested(Done):
+    """The number of a grading again."""
+
+    batch: int
+
+
+class ChangedCell(_Shape):
+    """A test or an answer whose points change; null where there is no such cell, or was none."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+
+class ChangedScore(_Shape):
+    """A student whose score changes; `before` is null if there was none."""
+
+    student: str
+    before: float | None
+    after: float
+    max_score: float
+    cells: list[ChangedCell]
+
+
+class NotRegraded(_Shape):
+    """A student whose submission could not be graded again, and why."""
+
+    student: str
+    reason: str
+
+
+class Regrade(Done):
+    """How far a grading again is; `total`, `done`, `failed` count its previews, once it is applied its gradings.
+
+    `source` is a digest of the instructor's version, `student` whose it is if of one only.
+    """
+
+    state: BatchState
+    student: str | None
+    source: str | None
+    total: Count
+    done: Count
+    failed: Count
+    changes: list[ChangedScore]
+    unchanged: Count
+    failing: list[NotRegraded]
 
 
 class CheckRequested(Done):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from gpuclass.exchange.store.database import Database
 from gpuclass.exchange.store.schema import JobRow, SubmissionRow
@@ -47,25 +47,29 @@ class Count:
     failed: int
 
 
-def latest(database: Database, course: str, assignment: str | None = None) -> list[Latest]:
-    """How far each is, by assignment and student; of one assignment, or of all."""
+def latest(database: Database, course: str) -> list[Latest]:
+    """How far each is, by assignment and student."""
+    with database.reading() as session:
+        return latest_in(session, database.clock(), course)
+
+
+def latest_in(session: Session, now: datetime, course: str, assignment: str | None = None) -> list[Latest]:
+    """The same within a transaction; of one assignment, or of all."""
     job, newest = aliased(JobRow), select(func.max(SubmissionRow.id)).where(SubmissionRow.course == course)
     if assignment is not None:
         newest = newest.where(SubmissionRow.assignment == assignment)
     newest = newest.group_by(SubmissionRow.assignment, SubmissionRow.student)
     newest_job = select(func.max(job.id)).where(job.submission == SubmissionRow.id, job.kind == "grade")
-    with database.reading() as session:
-        rows = session.execute(
-            select(SubmissionRow.assignment, SubmissionRow.student, SubmissionRow.id, JobRow)
-            .outerjoin(JobRow, JobRow.id == newest_job.scalar_subquery())
-            .where(SubmissionRow.id.in_(newest))
-            .order_by(SubmissionRow.assignment, SubmissionRow.student)
-        )
-        now = database.clock()
-        return [
-            Latest(name, student, number, found.id if found else None, _stage(found, now), _reason(found))
-            for name, student, number, found in rows
-        ]
+    rows = session.execute(
+        select(SubmissionRow.assignment, SubmissionRow.student, SubmissionRow.id, JobRow)
+        .outerjoin(JobRow, JobRow.id == newest_job.scalar_subquery())
+        .where(SubmissionRow.id.in_(newest))
+        .order_by(SubmissionRow.assignment, SubmissionRow.student)
+    )
+    return [
+        Latest(name, student, number, found.id if found else None, _stage(found, now), _reason(found))
+        for name, student, number, found in rows
+    ]
 
 
 def counts(found: Sequence[Latest]) -> list[Count]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from gpuclass.exchange.store.batches import Batch
 from gpuclass.exchange.store.progress import Latest, counts
 from gpuclass.exchange.store.workers import Life
 from gpuclass.exchange.wire import show_time
@@ -26,4 +27,19 @@ def progress(found: Sequence[Latest], life: Life) -> dict[str, Any]:
             for each in found
             if each.stage == "quarantined"
         ],
+    }
+
+
+def batch(found: Batch) -> dict[str, Any]:
+    """How far a grading again is, and whose scores change by it."""
+    return {
+        "state": found.state,
+        "student": found.student,
+        "source": found.source,
+        "total": found.total,
+        "done": found.done,
+        "failed": found.failed,
+        "changes": [asdict(change) | {"cells": [asdict(cell) for cell in change.cells]} for change in found.changes],
+        "unchanged": found.unchanged,
+        "failing": [{"student": student, "reason": reason} for student, reason in found.failing],
     }
