@@ -19,7 +19,7 @@ crash: venv ## Kill the exchange 200 times under load, then look for every recei
 	@GPUCLASS_CRASHES=$(or $(N),200) $(BIN)/pytest -q -s tests/exchange/test_crashes.py
 
 chaos: venv ## Kill all that grades 120 times while 80 students hand in; half an hour. N=30: so often
-	@GPUCLASS_KILLS=$(or $(N),120) GPUCLASS_KILLS_STUDENTS=80 $(BIN)/pytest -q -s tests/kills/test_random_kills.py
+	@GPUCLASS_KILLS=$(or $(N),120) GPUCLASS_KILLS_STUDENTS=80 GPUCLASS_EVERY=1 $(BIN)/pytest -q -s tests/kills
 
 check: venv lint ## Static checks and the quick tests, without Docker; under a minute
 	@$(BIN)/pytest -q -m 'not slow and not docker and not images and not browser'

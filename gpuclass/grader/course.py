@@ -45,6 +45,7 @@ from gpuclass.settings import Language
 
 CONFIGURATION = ROOT / "grading" / "nbgrader_config.py"
 LOCK_FILE = ".grading.lock"
+GENERATING = ".generating"  # holds a file for each assignment that is being brought into the gradebook
 _RAISED = re.compile(r"[\w.]+: ")  # the line of a traceback that says what was raised; a long message follows it
 
 
@@ -97,8 +98,12 @@ class Course:
             mark = self.in_force.mark(assignment)
             if mark is None and not any(source.glob("*.ipynb")):
                 raise CourseError(f"there is no source version of {assignment!r}: {source} holds no notebook")
-            if not self._is_prepared(assignment):
+            begun = self.folder / GENERATING / assignment
+            if begun.exists() or not self._is_prepared(assignment):  # killed between two notebooks, it has the first
+                begun.parent.mkdir(exist_ok=True)
+                begun.touch()
                 self._convert(GenerateAssignment, assignment, force=True)
+                begun.unlink()
                 mark = None
             if mark is not None and mark.changing:  # by one that was killed
                 self.put_in_force(self.folder / mark.changing, release=mark.release, batch=mark.batch)

@@ -423,8 +423,14 @@ def sweep(client: docker.DockerClient, owner: str | None = None, now: Callable[[
 
     Returns:
         How many were removed.
+
+    Raises:
+        EngineError: the engine does not answer.
     """
-    found = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+    try:
+        found = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise EngineError(f"Docker went away while its sandboxes were looked for: {error}") from error
     garbage = [each for each in found if _belongs(each, owner) or _expired(each, now())]
     for each in garbage:
         remove(each)

@@ -6,11 +6,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
+import docker
 import pytest
+import requests
 
 from gpuclass.grader.child import Child, ChildDied, Setup, remove_scratch, scratch_of
 from gpuclass.grader.job import Task
+from gpuclass.grader.sandbox import EngineError, sweep
 from tests.grader.agents import LIMITS
 from tests.grader.courses import solved, source_version, write
 
@@ -52,3 +56,16 @@ def test_what_a_killed_worker_left_is_removed_and_another_classs_is_not(tmp_path
     assert remove_scratch(scratch_of(mine)) == 1
     assert (len(scratch(mine)), len(scratch(others))) == (0, 1)
     remove_scratch(scratch_of(others))
+
+
+class GoneEngine:
+    """Docker's client when its engine dies between two questions."""
+
+    @property
+    def containers(self) -> Any:
+        raise requests.ConnectionError("Remote end closed connection without response")
+
+
+def test_an_engine_that_dies_while_it_is_asked_is_an_engines_error() -> None:
+    with pytest.raises(EngineError, match="Docker went away"):
+        sweep(cast("docker.DockerClient", GoneEngine()), "nobody")

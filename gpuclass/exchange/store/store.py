@@ -381,9 +381,21 @@ class Store(Queue):
         score: float | None = None,
         max_score: float | None = None,
     ) -> None:
-        """Keep feedback on a submission in place of earlier one; students see it once ``released``."""
+        """Keep feedback on a submission in place of earlier one; students see it once ``released``.
+
+        What is kept already is not kept again: a worker that was killed after this has its successor do it anew.
+        """
         tree = self._keep(files)
+        same = (tree.sha256, released, score, max_score)
         with self.writing() as session:
+            newest = session.scalar(
+                select(FeedbackRow)
+                .where(FeedbackRow.submission == submission.id)
+                .order_by(FeedbackRow.id.desc())
+                .limit(1)
+            )
+            if newest is not None and (newest.tree, newest.released, newest.score, newest.max_score) == same:
+                return
             _add_tree(session, tree)
             session.add(
                 FeedbackRow(
