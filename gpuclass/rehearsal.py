@@ -24,6 +24,7 @@ import websockets
 from gpuclass.errors import PlainError
 
 REQUEST_TIMEOUT_S = 60
+BUTTON_TIMEOUT_S = 400  # of Formgrader's buttons: a release tries the assignment with all its answers first
 SERVER_TIMEOUT_S = 180
 CELL_TIMEOUT_S = 120
 
@@ -279,7 +280,7 @@ class Visitor:
         Raises:
             RehearsalError: the call, or what its button does, failed.
         """
-        answer = await self.call(method, f"{self.server}/formgrader/api/{path}")
+        answer = await self.call(method, f"{self.server}/formgrader/api/{path}", timeout=BUTTON_TIMEOUT_S)
         if isinstance(answer, dict) and answer.get("success") is False:
             raise RehearsalError(f"{self.login}: formgrader {path}: {answer.get('error') or answer.get('log')}")
         return answer

@@ -208,6 +208,32 @@ _TEXTS: dict[str, dict[Language, str]] = {
     },
     # Instructors
     "teach.not_released": {"ko": "배포하지 않았어요. {reason}", "en": "Not released. {reason}"},
+    "teach.trying": {
+        "ko": "{assignment}: 배포하기 전에 채점해 보고 있어요. 학생의 노트북에서와 점수가 같은지 봐요. ({seconds}초)",
+        "en": "{assignment}: trying it before the release: does it score the same in a notebook and when it is graded? "
+        "({seconds} s)",
+    },
+    "teach.untried": {
+        "ko": "{assignment}: 채점 서비스가 멈춰 있어서 미리 채점해 보지 못했어요. 배포는 계속해요. "
+        "서비스가 돌아오면 운영자에게 부탁해 주세요: gpuclass check {assignment}",
+        "en": "{assignment}: the grading service is not running, so it could not be tried. The release goes on. When "
+        "the service is back, ask the operator for: gpuclass check {assignment}",
+    },
+    "teach.still_trying": {
+        "ko": "{assignment}: 아직 채점해 보고 있어요. 잠시 뒤에 배포를 다시 눌러 주세요.",
+        "en": "{assignment} is still being tried. Release it again in a moment.",
+    },
+    "teach.not_tried": {
+        "ko": "{assignment}: 미리 채점해 보지 못했어요. {reason}",
+        "en": "{assignment} could not be tried: {reason}",
+    },
+    "teach.not_in_order": {
+        "ko": "배포하지 않았어요. 위에 적힌 것을 고치고 학생용을 다시 만든 뒤 배포해 주세요. "
+        "그래도 배포하려면 터미널에서: "
+        "nbgrader release_assignment {assignment} --ExchangeReleaseAssignment.check=False",
+        "en": "Not released. Mend what stands above, generate the assignment again and release it. To release it all "
+        "the same, in a terminal: nbgrader release_assignment {assignment} --ExchangeReleaseAssignment.check=False",
+    },
     "teach.earlier": {
         "ko": "앞 판으로 낸 제출물이 {count}개 있어요(학생 {students}명). 모두 그대로 남아 있어요.",
         "en": "{count} submissions of {students} students answered an earlier version; all of them are kept.",

@@ -48,6 +48,10 @@ _SAYS: dict[str, tuple[str, str]] = {  # kind: (Korean, English)
         "{where}: 풀이를 검사하는 데 {apart:g}초가 걸려요 (제한 {most:g}초). 학생의 답은 더 느릴 수 있어요.",
         "{where}: testing the solution takes {apart:g} s (of {most:g}). Students' answers may well be slower.",
     ),
+    "missing": (
+        "source/ 폴더에 이 과제가 없어서 채점해 볼 수 없어요. 이대로 배포하면 자동 채점도 할 수 없어요.",
+        "There is no source version of it in source/: it cannot be tried, nor will it be graded automatically.",
+    ),
     "none": (
         "자동으로 채점하는 검사 셀이 없어요.",
         "There is no test cell that is graded automatically.",
@@ -110,10 +114,16 @@ _INSTEAD: tuple[tuple[str, str, str, str], ...] = (  # pattern of the error, of 
         "Do not inherit from a student's class: make an object of it and test that.",
     ),
     (
+        "second derivatives",
+        "",
+        "두 번 미분은 할 수 없어요. 한 번 미분한 값이나 공식으로 검사하세요.",
+        "No second derivatives: test the first ones, or the formula.",
+    ),
+    (
         "",
         r"\bautograd\.grad\(",
         "torch.autograd.grad 대신 loss.backward() 다음에 .grad를 보세요.",
-        "Instead of torch.autograd.grad, call loss.backward() and look at .grad.",
+        "Instead of torch.autograd.grad, loss.backward() and then .grad.",
     ),
     (
         "NameError",
@@ -165,6 +175,8 @@ def _whole(report: Report, *, korean: bool) -> str:
             else f"{report.assignment}: in order, and unchanged since it was checked."
         )
     names = ", ".join(dict.fromkeys(each.name for each in report.tried))
+    if not names:
+        return f"{report.assignment}: 해 볼 것이 없어요." if korean else f"{report.assignment}: nothing to be tried."
     return (
         f"{report.assignment}: 노트북에서와 채점할 때의 점수가 같아요 ({names})."
         if korean

@@ -67,14 +67,14 @@ def check(
         say: is told each step.
 
     Raises:
-        CheckError: no source version, or one that cannot be read.
+        CheckError: the source version cannot be read.
         EngineError: there are no containers to be had.
         SourceError: an answer cannot be read.
     """
     began = time.monotonic()
     folder = course / "source" / assignment
     if not any(folder.glob("*.ipynb")):
-        raise CheckError(f"There is no source version of {assignment!r}: {folder} holds no notebook.")
+        return Report(assignment, (Finding("missing", "", ()),))
     given = answers_of(course, assignment, exercises) if answers is None else answers
     memory = Memory(course / FOLDER / f"{assignment}.json", folder, given)
     if not anew and (known := memory.recall()):

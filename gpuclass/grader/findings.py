@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["differs", "solution", "blank", "mutant", "variant", "chance", "credit", "stderr", "slow", "none"]
-WARNINGS: frozenset[Kind] = frozenset(("stderr", "slow", "none"))  # what is told and stops no release
+Kind = Literal[
+    "differs", "solution", "blank", "mutant", "variant", "chance", "credit", "stderr", "slow", "none", "missing"
+]
+WARNINGS: frozenset[Kind] = frozenset(("stderr", "slow", "none", "missing"))  # what is told and stops no release
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Finding:
 
     Attributes:
         kind: differs: not the same both ways; solution, blank, mutant, variant: not the points that it must get;
-            chance: not the same twice; credit: partial credit that is none; stderr, slow: remarks; none: no tests.
+            chance: not the same twice; credit: partial credit that is none; stderr, slow: remarks; none: no tests;
+            missing: no source version, so nothing will be graded automatically.
         notebook: in which.
         answers: with which answers, by name.
         grade_id: of the test cell; empty where it is about the whole notebook.

@@ -24,8 +24,9 @@ from nbgrader.utils import to_numeric_tz
 from tornado import web
 from traitlets import default
 
-from gpuclass.exchange.client import due
+from gpuclass.exchange.client import checking, due
 from gpuclass.exchange.client.connection import Refused
+from gpuclass.exchange.messages import say as exchange_say
 from gpuclass.exchange.records import Deadline
 from gpuclass.grader import gradingdesk
 from gpuclass.grader.gradebook import write_deadline
@@ -130,6 +131,31 @@ class AutogradeHandler(apihandlers.AutogradeHandler):  # type: ignore[misc]  # a
         await self.finish(json.dumps(outcome))
 
 
+class ReleaseHandler(apihandlers.ReleaseHandler):  # type: ignore[misc]  # as above
+    """The release button: the assignment is tried first, in a thread, for that takes longer than a server may stand."""
+
+    @web.authenticated
+    @apihandlers.check_xsrf  # type: ignore[untyped-decorator]  # as above
+    @apihandlers.check_notebook_dir  # type: ignore[untyped-decorator]  # as above
+    async def post(self, assignment_id: str) -> None:
+        """Release and answer with the outcome, or with what has to be mended before."""
+        assignment, course = assignment_id.strip(), self.coursedir.course_id
+        try:
+            verdict = await asyncio.to_thread(checking.check, connect(), course, assignment, language(), self.log.info)
+        except Refused as refused:
+            await self.finish(json.dumps({"success": False, "log": "", "error": str(refused)}))
+            return
+        report = "\n".join(verdict.lines)
+        if verdict.state == "refused":
+            words = exchange_say(language(), "teach.not_in_order", assignment=assignment)
+            await self.finish(json.dumps({"success": False, "log": f"{report}\n\n{words}"}))
+            return
+        with checking.tried():
+            outcome = self.api.release_assignment(assignment)
+        outcome["log"] = f"{report}\n{outcome.get('log') or ''}"
+        await self.finish(json.dumps(outcome))
+
+
 async def refuse(handler: base.BaseApiHandler, status: int, message: str) -> None:
     """Answer with a reason that the page shows."""
     handler.set_status(status)
@@ -196,6 +222,7 @@ class ManageAssignmentsHandler(handlers.ManageAssignmentsHandler):  # type: igno
 OWN = {
     apihandlers.AutogradeHandler: AutogradeHandler,
     apihandlers.AssignmentHandler: AssignmentHandler,
+    apihandlers.ReleaseHandler: ReleaseHandler,
     handlers.ManageAssignmentsHandler: ManageAssignmentsHandler,
     handlers.ManageSubmissionsHandler: gradingdesk.ManageSubmissionsHandler,
 }

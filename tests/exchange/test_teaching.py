@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from nbgrader.api import Gradebook
 from nbgrader.exchange import ExchangeError
 
 from gpuclass.curriculum.building import EXERCISES, exercise_files, session_names
+from gpuclass.exchange.client import checking
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.store import Store
 from gpuclass.exchange.wire import FEEDBACK_MARK, show_time
@@ -330,3 +332,61 @@ def test_one_command_in_the_container_shows_and_sets_deadlines_and_extensions(
     assert "Traceback" not in wrong.stderr
     assert "Enter its due date in Formgrader" in due("not released", "18:00").stderr.replace("enter", "Enter")
     assert deadline(store, assignment) == Deadline(SIX)
+
+
+def released(store: Store, name: str) -> bool:
+    return name in store.assignments("camp")
+
+
+def tried(store: Store, monkeypatch: pytest.MonkeyPatch, report: dict[str, object], *, failed: bool = False) -> None:
+    """A grading worker that answers every check so."""
+
+    def sleep(_: float) -> None:
+        if found := store.claim_check():
+            store.finish_check(found.id, report, failed=failed)
+
+    monkeypatch.setattr(checking, "nobody_works", lambda *_: False)
+    monkeypatch.setattr(checking.check, "__kwdefaults__", {"clock": time.monotonic, "sleep": sleep})
+
+
+def test_what_must_be_mended_stops_a_release_and_says_why(
+    teacher: Desk,
+    store: Store,
+    said: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = name_of(request)
+    plan(teacher, name, None)
+    tried(store, monkeypatch, {"refused": True, "lines": ["warm-up · test, line 3: 0 points when it is graded"]})
+    with pytest.raises(ExchangeError, match="Mend what stands above"):
+        teacher.do("ReleaseAssignment", name)
+    assert "warm-up · test, line 3" in said.text
+    assert not released(store, name)
+    teacher.do("ReleaseAssignment", name, check=False)
+    assert released(store, name)
+
+
+def test_what_is_in_order_is_released_and_its_report_shown(
+    teacher: Desk,
+    store: Store,
+    said: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = name_of(request)
+    plan(teacher, name, None)
+    tried(store, monkeypatch, {"refused": False, "lines": ["in order; the same points both ways"]})
+    teacher.do("ReleaseAssignment", name)
+    assert "the same points both ways" in said.text
+    assert released(store, name)
+
+
+def test_without_a_grading_worker_a_release_goes_on_with_a_warning(
+    teacher: Desk, store: Store, said: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    name = name_of(request)
+    plan(teacher, name, None)
+    teacher.do("ReleaseAssignment", name)
+    assert "the grading service is not running" in said.text
+    assert released(store, name)

@@ -212,12 +212,11 @@ def test_what_an_earlier_run_left_behind_is_not_blamed_on_a_test(tmp_path: Path,
     assert not [finding for finding in report.findings if finding.answers == ("solution",)], report.findings
 
 
-@pytest.mark.parametrize("damage", ["", "no notebook", '{"cells": 3}'])
+@pytest.mark.parametrize("damage", ["no notebook", '{"cells": 3}'])
 def test_what_is_no_source_version_cannot_be_tried(damage: str, tmp_path: Path, open_pair: OpenPair) -> None:
     folder = tmp_path / "source" / "ps1"
     folder.mkdir(parents=True)
-    if damage:
-        (folder / "ps1.ipynb").write_text(damage)
+    (folder / "ps1.ipynb").write_text(damage)
     with pytest.raises(CheckError):
         check(tmp_path, "ps1", open_pair, LIMITS)
 
@@ -230,6 +229,12 @@ def test_without_containers_nothing_is_said_of_the_assignment(tmp_path: Path) ->
     with pytest.raises(EngineError):
         check(tmp_path, "ps1", refuses, LIMITS)
     assert not (tmp_path / "checks").exists()
+
+
+def test_an_assignment_without_a_source_version_is_told_of(tmp_path: Path, open_pair: OpenPair) -> None:
+    report = check(tmp_path, "ps1", open_pair, LIMITS)
+    assert [finding.kind for finding in report.findings] == ["missing"]
+    assert not report.refused
 
 
 def test_an_assignment_without_a_test_is_told_of(tmp_path: Path, open_pair: OpenPair) -> None:

@@ -100,7 +100,9 @@ def test_an_assignment_that_is_not_released_keeps_its_due_date_for_the_release()
         save_due(Exchange(), "camp", "ps1", NINE)
 
 
-def test_the_extension_replaces_autograde_and_due_dates_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extension_replaces_autograde_release_and_due_dates_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = {module: list(module.default_handlers) for module in (apihandlers, handlers)}
     for module, found in before.items():
         monkeypatch.setattr(module, "default_handlers", found)
@@ -114,6 +116,7 @@ def test_the_extension_replaces_autograde_and_due_dates_and_nothing_else(monkeyp
     ]
     assert changed == [
         (r"/formgrader/api/assignment/([^/]+)", formgrader.AssignmentHandler),
+        (r"/formgrader/api/assignment/([^/]+)/release", formgrader.ReleaseHandler),
         (r"/formgrader/api/submission/([^/]+)/([^/]+)/autograde", formgrader.AutogradeHandler),
         (r"/formgrader/manage_assignments/?", formgrader.ManageAssignmentsHandler),
         (r"/formgrader/manage_submissions/([^/]+)/?", ManageSubmissionsHandler),

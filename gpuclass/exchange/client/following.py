@@ -96,7 +96,8 @@ def _text(
     from gpuclass.exchange.messages import say
 
     far = progress(language, zone, item, submission, now)
-    return f"{item['name']}: {say(language, 'following.shown', text=far) if shown else far}"
+    text = say(language, "following.shown", text=far) if shown else far
+    return f"{item['name']}: {text}"
 
 
 def _is_note(note: object, now: float) -> bool:

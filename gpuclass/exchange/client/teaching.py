@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from nbgrader.exchange import abc
+from traitlets import Bool
 
-from gpuclass.exchange.client import due, folder
+from gpuclass.exchange.client import checking, due, folder
 from gpuclass.exchange.client.connection import Refused
 from gpuclass.exchange.client.folder import NotAFolder
 from gpuclass.exchange.client.inbound import remarks
@@ -49,12 +50,18 @@ class ExchangeReleaseAssignment(Teaching, abc.ExchangeReleaseAssignment):  # typ
     The gradebook's due date goes along, unless the exchange has a deadline already: students were told that one.
     """
 
+    check = Bool(
+        True,
+        help="Whether the grading service tries the assignment first, and what has to be mended stops the release.",
+    ).tag(config=True)
+
     def copy_files(self) -> None:
         """Release."""
         assignment = self.assignment
         source = Path(self.coursedir.format_path(self.coursedir.release_directory, ".", assignment))
         files = self.read_folder(source)
         planned = self._planned(assignment, files)
+        self._try(assignment)
         if self.force:
             self.connection.put("gpuclass", "v1", "assignment", self.course, assignment, files=encode_tree(files))
         else:
@@ -70,6 +77,17 @@ class ExchangeReleaseAssignment(Teaching, abc.ExchangeReleaseAssignment):  # typ
         if earlier:
             self.log.info(self.say("teach.earlier", count=len(earlier), students=len(set(earlier))))
         self._put_due(assignment, planned)
+
+    def _try(self, assignment: str) -> None:
+        """Have the grading service try it, unless that was done a moment ago or shall not be done."""
+        if not self.check or checking.is_tried():
+            return
+        verdict = checking.check(self.connection, self.course, assignment, self.spoken, self.log.info)
+        tell = self.log.info if verdict.state == "in order" else self.log.warning
+        for line in verdict.lines:
+            tell(line)
+        if verdict.state == "refused":
+            self.fail(self.say("teach.not_in_order", assignment=assignment))
 
     def not_sent(self, key: str, **values: object) -> NoReturn:
         """Stop, telling why nothing was released."""
