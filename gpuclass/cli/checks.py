@@ -9,13 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import typer
 
 from gpuclass.errors import PlainError
+from gpuclass.scratch import scratch
 
 if TYPE_CHECKING:
     from gpuclass.grader.pair import OpenPair
@@ -40,8 +39,10 @@ def assignment(named: str, *, as_json: bool) -> int:
         settings = load()
     except NoSettingsError:
         settings = None
-    with TemporaryDirectory(prefix="gpuclass-check-") as scratch, _containers(settings) as (open_pair, limits):
-        course, name, answers = candidates.located(named, settings, Path(scratch))
+    with scratch("gpuclass-check-") as folder, _containers(settings) as (open_pair, limits):
+        draft = folder / "course"
+        draft.mkdir()
+        course, name, answers = candidates.located(named, settings, draft)
         report = check(course, name, open_pair, limits, answers=answers, anew=True, say=tell)
         if settings and course == settings.course_folder:
             give_to_owner(course)
@@ -71,8 +72,8 @@ def exercises(settings: Settings) -> None:
     names = sorted({name.split("/")[0] for name in plan(files, course).written})
     if not names:
         return
-    with TemporaryDirectory(prefix="gpuclass-check-") as scratch, _containers(settings) as (open_pair, limits):
-        draft = Path(scratch)
+    with scratch("gpuclass-check-") as folder, _containers(settings) as (open_pair, limits):
+        draft = folder / "course"
         write_files(files, draft / "source")
         if (course / FOLDER).is_dir():
             shutil.copytree(course / FOLDER, draft / FOLDER)

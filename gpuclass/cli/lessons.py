@@ -83,13 +83,13 @@ def grade(
     import signal
     import sys
     from functools import partial
-    from tempfile import TemporaryDirectory
 
     from gpuclass import images
     from gpuclass.grader import grade as grades
     from gpuclass.grader.child import Setup
     from gpuclass.grader.report import JsonReport, TableReport
     from gpuclass.grader.sandbox import Limits
+    from gpuclass.scratch import scratch
     from gpuclass.settings import GradingSection, NoSettingsError, load
 
     try:
@@ -98,8 +98,8 @@ def grade(
         settings = None
     limits = settings.grading if settings else GradingSection.model_validate({})
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: no sandbox stays behind
-    with TemporaryDirectory(prefix="gpuclass-grade-") as scratch:
-        plan = grades.plan(assignment, submissions or [], settings, Path(scratch))
+    with scratch("gpuclass-grade-") as folder:
+        plan = grades.plan(assignment, submissions or [], settings, folder / "course")
         image = limits.image or images.build(["grader"], say=partial(typer.echo, err=True))["grader"]
         report = JsonReport(plan) if json else TableReport(plan)
         with report:
