@@ -167,7 +167,7 @@ def free_port(address: str) -> int:
 
 
 def prepare(folder: Path, hub: HubDouble, gateway: str, feedback: FeedbackPolicy = "now", **limits: object) -> Settings:
-    """A class.toml and a roster in ``folder``; the exchange's limits as given."""
+    """A class.toml and a roster in ``folder``; the exchange's limits as given. Every attempt is graded at once."""
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in limits.items())
     (folder / "roster.csv").write_text(ROSTER, encoding="utf-8")
     (folder / "class.toml").write_text(
@@ -183,6 +183,7 @@ exchange_port = {free_port(gateway)}
 subnet = "{gateway.rpartition(".")[0]}.0/24"
 [grading]
 feedback = "{feedback}"
+attempts = 0
 [exchange]
 {lines}
 """
