@@ -262,6 +262,12 @@ class GradingSection(Section):
 
     image: str = Field("", description="Image of the sandbox; empty for the one built from images/grader.")
     workers: int = Field(1, ge=1, le=64, description="Submissions graded at the same time.")
+    preload: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")], ...] = Field(
+        ("torch",),
+        strict=False,
+        description="Modules that a sandbox has imported before a submission comes: what exercises import and takes "
+        "long. Each worker keeps one such sandbox and one referee started, where there is memory for them.",
+    )
     cpus: float = Field(1.0, gt=0, description="CPU cores of one sandbox.")
     memory: Size = Field("2G", validate_default=True, description="Memory of one sandbox, swap included.")
     tmp: Size = Field("256M", validate_default=True, description="Writable space of one sandbox, in memory.")

@@ -103,7 +103,9 @@ def grade(
         image = limits.image or images.build(["grader"], say=partial(typer.echo, err=True))["grader"]
         report = JsonReport(plan) if json else TableReport(plan)
         with report:
-            for submission, graded in grades.run(plan, Setup(image, Limits.of(limits), owner="grade"), limits.workers):
+            for submission, graded in grades.run(
+                plan, Setup(image, Limits.of(limits), "grade", limits.preload), limits.workers
+            ):
                 report.add(submission, graded)
                 if feedback:
                     grades.copy_feedback(submission, graded, feedback)

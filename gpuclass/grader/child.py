@@ -14,10 +14,13 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +28,16 @@ from typing import IO, TYPE_CHECKING, Self, cast
 
 import docker
 
-from gpuclass.grader.pair import REPLAYS, open_pair
-from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, connect, sweep
+from gpuclass.grader.pair import REPLAYS
+from gpuclass.grader.pool import AHEAD_SECONDS, Pool
+from gpuclass.grader.sandbox import START_SECONDS, EngineError, Limits, Sandbox, connect, open_sandbox, sweep
 
 if TYPE_CHECKING:
     from gpuclass.grader.job import Graded, Task
 
 RUNS = 4  # of a notebook: for points, for what is shown, and its solution's, after waiting for another's of that
+STOP_SECONDS = 15.0  # to remove sandboxes when told to end
+ENGINE_PAUSE = 1.0  # seconds in which the engine finishes what a killed process had asked for
 SLACK_SECONDS = 120.0  # sanitising, nbgrader itself, a slow engine
 _PR_SET_PDEATHSIG = 1
 MEMORY_LIMIT = 4 * 2**30  # bytes of address space; a notebook that needs more ends its child, not the machine
@@ -43,20 +49,22 @@ class ChildDied(Exception):  # noqa: N818  # what happened, in the past tense
 
 @dataclass(frozen=True)
 class Setup:
-    """What all tasks of a child share. ``owner`` marks its sandboxes."""
+    """What all tasks of a child share. ``owner`` marks its sandboxes, which import ``preload`` beforehand."""
 
     image: str
     limits: Limits
     owner: str
+    preload: Sequence[str] = ()
 
 
 class Child:
-    """One grading process; start it with ``with``."""
+    """One grading process; start it with ``with``. It gets ready at once, before there is anything to grade."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._process: subprocess.Popen[str] | None = None
         self._scratch = f"{scratch_of(setup.owner)}{secrets.token_hex(4)}-"
+        self._started()
 
     def __enter__(self) -> Self:
         return self
@@ -102,8 +110,12 @@ class Child:
         if self._process is None:
             return
         process, self._process = self._process, None
-        process.kill()
-        process.wait()
+        process.terminate()  # it removes its sandboxes, also one that is just being made and a sweep would not see
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe:
                 with contextlib.suppress(BrokenPipeError):
@@ -112,6 +124,9 @@ class Child:
         with contextlib.suppress(EngineError):
             client = connect()
             sweep(client, self._owner(process.pid))
+            if process.returncode == -signal.SIGKILL:
+                time.sleep(ENGINE_PAUSE)
+                sweep(client, self._owner(process.pid))
             client.close()
 
     def _owner(self, pid: int) -> str:
@@ -140,20 +155,23 @@ def remove_scratch(prefix: str) -> int:
 
 def serve(setup: Setup, tasks: IO[str], outcomes: IO[str]) -> None:
     """Grade what comes in until nothing more comes."""
-    from gpuclass.grader.job import Task, grade
-
     owner = f"{setup.owner}#{os.getpid()}"
 
     @functools.cache
     def engine() -> docker.DockerClient:
         return connect()
 
-    for line in tasks:
-        outcome = grade(
-            Task(**json.loads(line)), lambda: open_pair(engine(), setup.image, setup.limits, owner), setup.limits
-        )
-        outcomes.write(json.dumps(asdict(outcome)) + "\n")
-        outcomes.flush()
+    def start(command: Sequence[str]) -> Sandbox:
+        return open_sandbox(engine(), setup.image, setup.limits, owner, command, ahead=AHEAD_SECONDS)
+
+    with Pool(start, setup.limits, setup.preload) as pool:
+        pool.fill()
+        from gpuclass.grader.job import Task, grade  # takes a second, in which the containers start
+
+        for line in tasks:
+            outcome = grade(Task(**json.loads(line)), pool.pair, setup.limits)
+            outcomes.write(json.dumps(asdict(outcome)) + "\n")
+            outcomes.flush()
 
 
 def main() -> None:
@@ -161,7 +179,6 @@ def main() -> None:
     import ctypes
     import logging
     import resource
-    import signal
     import warnings
 
     # A worker that is killed takes its children along: its successor grades the same submission again.
@@ -174,8 +191,9 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints goes to the log
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     raw = json.loads(sys.argv[1])
-    serve(Setup(raw["image"], Limits(**raw["limits"]), raw["owner"]), sys.stdin, outcomes)
+    serve(Setup(raw["image"], Limits(**raw["limits"]), raw["owner"], raw["preload"]), sys.stdin, outcomes)
 
 
 if __name__ == "__main__":

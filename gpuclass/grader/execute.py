@@ -4,8 +4,8 @@ Where nbgrader's `determine_grade` gives full marks for a test cell without outp
 test cell leaves here with an explicit first output: a number of points, or an error.
 
 Hidden tests never enter the student's process, but the inputs that they give to a student's function do, and code that
-keeps them could show them later. So what is shown comes from before the first hidden test; where something after it is
-to be shown, the notebook is run once more, without hidden tests, and that is what is shown.
+keeps them could show them later. So a notebook with hidden tests is run twice: first without them, and that is what is
+shown; then with them, and that decides the points.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from traitlets import Unicode, default
 
 from gpuclass.grader.cells import Cell, beside, code_cells, grade_id, is_locked, is_test, originals
 from gpuclass.grader.contract import contract_of
-from gpuclass.grader.pair import REPLAYS, OpenPair, Pair
+from gpuclass.grader.pair import REPLAYS, OpenPair, Pair, reusing
 from gpuclass.grader.sandbox import Limits, Lost
 from gpuclass.grader.visible import without_hidden
 from gpuclass.grader.wire import CellRun, made
@@ -188,13 +188,12 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
         course, seconds = Path(self.source).parent, self.limits.timeout
         contract = contract_of(course, where["assignment"], where["notebook"], self.open_pair, seconds)
         plan = Plan(beside(Path(resources["metadata"]["path"])), list(own.values()), contract)
-        decided = run(cells, self.open_pair, plan, self.limits.timeout)
         visible = [replace(cell, source=self._visible(cell.source)) if cell.test else cell for cell in cells]
         hiding = [number for number, cell in enumerate(cells) if cell.source != visible[number].source]
-        shown = decided
-        behind = list(zip(cells, decided, strict=True))[hiding[0] :] if hiding else []
-        if any(_says_something(cell, ran) for cell, ran in behind):
-            shown = run(visible, self.open_pair, plan, self.limits.timeout)
+        with reusing(self.open_pair) as open_pair:
+            # The one that is shown comes first: what it leaves behind in the sandbox can tell the other nothing new.
+            shown = run(visible, open_pair, plan, seconds)
+            decided = run(cells, open_pair, plan, seconds) if hiding else shown
         for number, node in enumerate(code):
             node.execution_count = number + 1
             ran = decided[number] if number in hiding else shown[number]
@@ -247,20 +246,6 @@ class SandboxedExecute(NbGraderPreprocessor, Preprocessor):  # type: ignore[misc
     def _say(self, key: str, **details: Any) -> str:
         language: Language = "ko" if self.language == "ko" else "en"
         return say(language, key, **details)
-
-
-def _says_something(cell: Cell, ran: Ran) -> bool:
-    """Whether there is more to show of a cell than that it ran to its end and, if it is a test, a number of points.
-
-    A number that a cell of the student's shows may be made of what a hidden test gave to a function.
-    """
-    if not isinstance(ran, CellRun) or not ran.ok or (ran.outputs and not cell.test):
-        return True
-    return any(output.output_type != "execute_result" or _number_in(output) is None for output in ran.outputs)
-
-
-def _number_in(output: NotebookNode) -> float | None:
-    return _number(output.data.get("text/plain", ""))
 
 
 def _points(where: Mapping[str, str]) -> dict[str, float]:

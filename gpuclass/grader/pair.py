@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 import docker
 
 from gpuclass.grader import wire
-from gpuclass.grader.sandbox import GRACE_SECONDS, REFEREE, Limits, Sandbox, open_sandbox
+from gpuclass.grader.sandbox import GRACE_SECONDS, REFEREE, EngineError, Limits, Sandbox, open_sandbox
 
 DOOR = b">"  # a frame that begins so is for the other side; as in grading/door.py
 REPLAYS = 3  # a notebook whose pair ended begins anew so often, without the cells in which it ended
@@ -24,15 +24,30 @@ DOOR_LIMIT = 64 * 2**20  # bytes of one frame between the two
 
 
 class Pair:
-    """A sandbox and a referee, started together and removed together."""
+    """A sandbox and a referee, started together and removed together.
+
+    Args:
+        student: where the student's cells run.
+        referee: where tests run.
+        limits: of both.
+        clock: monotonic.
+        renewable: whether both can begin anew (`renew`): containers can, a plain process cannot.
+    """
 
     def __init__(
-        self, student: Sandbox, referee: Sandbox, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self,
+        student: Sandbox,
+        referee: Sandbox,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        renewable: bool = False,
     ) -> None:
         self._student = student
         self._referee = referee
         self._limits = limits
         self._clock = clock
+        self._renewable = renewable
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -70,6 +85,21 @@ class Pair:
         self._referee.introduce(notebook, contract, record=record)
         self._student.wait(seconds)
         self._referee.wait(seconds)
+
+    def renew(self) -> bool:
+        """Have both begin anew, for the same submission only: the sandbox is no better than the code that ran in it.
+
+        Returns:
+            Whether `start` can be called again; if not, a fresh pair is needed.
+        """
+        if not (self._renewable and self._student.whole and self._referee.whole):
+            return False
+        try:
+            self._student.renew()
+            self._referee.renew()
+        except EngineError:
+            return False
+        return True
 
     def run(self, source: str) -> wire.CellRun:
         """Run a cell of the student's.
@@ -124,6 +154,23 @@ class Pair:
 OpenPair = Callable[[], AbstractContextManager[Pair]]
 
 
+@contextmanager
+def reusing(open_pair: OpenPair) -> Iterator[OpenPair]:
+    """Gives an `OpenPair` for several runs of one notebook: the pair of the last run, if it could begin anew."""
+    with ExitStack() as stack:
+        at_hand: list[Pair] = []
+
+        @contextmanager
+        def opened() -> Iterator[Pair]:
+            if not (at_hand and at_hand[0].renew()):
+                at_hand.clear()
+                stack.close()
+                at_hand.append(stack.enter_context(open_pair()))
+            yield at_hand[0]
+
+        yield opened
+
+
 def open_pair(client: docker.DockerClient, image: str, limits: Limits, owner: str) -> Pair:
     """Two fresh containers of ``image``; leave the ``with`` block and they are gone.
 
@@ -132,7 +179,8 @@ def open_pair(client: docker.DockerClient, image: str, limits: Limits, owner: st
     """
     student = open_sandbox(client, image, limits, owner)
     try:
-        return Pair(student, open_sandbox(client, image, limits, owner, command=REFEREE), limits)
+        referee = open_sandbox(client, image, limits, owner, command=REFEREE)
     except BaseException:
         student.close()
         raise
+    return Pair(student, referee, limits, renewable=True)

@@ -7,7 +7,6 @@ absolute deadline, every read a size cap. A sandbox that breaks a rule is `Lost`
 from __future__ import annotations
 
 import base64
-import contextlib
 import secrets
 import socket
 import struct
@@ -26,8 +25,9 @@ from gpuclass.errors import PlainError
 from gpuclass.grader import wire
 from gpuclass.settings import SERVICE_UID, GradingSection
 
-AGENT = ("python", "-I", "/opt/gpuclass/agent.py")
-REFEREE = ("python", "-I", "/opt/gpuclass/referee.py")
+ZYGOTE = ("python", "-I", "/opt/gpuclass/zygote.py")  # takes a program and modules to import before it forks
+AGENT = (*ZYGOTE, "agent")
+REFEREE = (*ZYGOTE, "referee")
 FOLDER = "/tmp/work"
 LABEL = "gpuclass.sandbox"  # its value says whose: the class's data folder, or a run of `gpuclass grade`
 EXPIRES_LABEL = "gpuclass.expires"  # seconds since 1970 after which it is garbage, whoever started it
@@ -40,6 +40,9 @@ KILLED = 137  # exit code of a container whose first process got SIGKILL: 128 + 
 OUTPUTS_FACTOR = 10  # a whole notebook may show as much as this many cells
 FRAME_SLACK = 256 * 1024  # bytes of a frame that are not output: keys, one error
 ENGINE_SECONDS = 60
+END = b"!"  # a frame that begins so ends what runs in the container, as in grading/zygote.py; a token follows
+RENEW_SECONDS = 20.0  # for that; starting another container would not take longer
+REMOVALS = 3  # tries to remove a container before it is left to `sweep`
 INODES = 20_000  # files in /tmp
 OPEN_FILES = 1024
 
@@ -92,6 +95,7 @@ def request(
     size = limits.tmp
     return {
         "image": image,
+        "entrypoint": ["prepare-tmp"],  # no tini before it: the zygote is to be the first process
         "command": list(command),
         "name": name,
         "labels": {LABEL: owner, EXPIRES_LABEL: str(int(expires))},
@@ -284,6 +288,31 @@ class Sandbox:
             raise EngineError(f"a sandbox did not get ready: {answer}")
         self._ends = self._clock() + (self._limits.timeout if seconds is None else seconds)
 
+    def renew(self) -> None:
+        """Have everything that ran in it ended and its files removed; then it is as it was before `greet`.
+
+        Raises:
+            EngineError: it could not be done: this one is of no use any more.
+        """
+        if self._lost:
+            raise EngineError("a sandbox that broke a rule is not used again")
+        token = secrets.token_hex(16)  # what ran before cannot have said this: only the first process reads it
+        frame = END + token.encode("ascii")
+        try:
+            deadline = self._clock() + RENEW_SECONDS
+            self.send(wire.LENGTH.pack(len(frame)) + frame, deadline)
+            answer = self._answer(deadline, FRAME_SLACK)
+        except Lost as lost:
+            raise EngineError(f"a sandbox did not begin anew: {lost}") from lost
+        if answer != {"clean": token} or self._buffer:
+            raise EngineError(f"a sandbox did not begin anew: {self.lose('garbled')}")
+        self._output_left = self._limits.output * OUTPUTS_FACTOR
+
+    @property
+    def whole(self) -> bool:
+        """Whether it kept all rules so far."""
+        return self._lost is None
+
     def start(self, files: Mapping[str, bytes]) -> None:
         """`greet` and `wait`."""
         self.greet(files)
@@ -405,14 +434,27 @@ class Sandbox:
 
 
 def open_sandbox(
-    client: docker.DockerClient, image: str, limits: Limits, owner: str, command: Sequence[str] = AGENT
+    client: docker.DockerClient,
+    image: str,
+    limits: Limits,
+    owner: str,
+    command: Sequence[str] = AGENT,
+    ahead: float = 0.0,
 ) -> Sandbox:
     """A fresh container of ``image``; leave the ``with`` block and it is gone.
+
+    Args:
+        client: the engine.
+        image: its reference.
+        limits: of this sandbox.
+        owner: whose it is, for `sweep`.
+        command: what runs in it.
+        ahead: seconds that it may wait for its last notebook.
 
     Raises:
         EngineError: Docker refused or cannot be reached.
     """
-    expires = time.time() + START_SECONDS + limits.timeout + EXPIRES_SLACK
+    expires = time.time() + ahead + START_SECONDS + 2 * limits.timeout + EXPIRES_SLACK
     name = f"gpuclass-sandbox-{secrets.token_hex(6)}"
     wanted = request(image, limits, name=name, owner=owner, expires=expires, command=command)
     return Sandbox(ContainerChannel(client, wanted), limits)
@@ -437,10 +479,18 @@ def sweep(client: docker.DockerClient, owner: str | None = None, now: Callable[[
     return len(garbage)
 
 
-def remove(container: Container) -> None:
+def remove(container: Container, wait: Callable[[float], object] = time.sleep) -> None:
     """Kill and remove it; it may be gone already, or going."""
-    with contextlib.suppress(docker.errors.APIError, requests.RequestException):
-        container.remove(force=True, v=True)
+    for number in range(1, REMOVALS + 1):
+        try:
+            container.remove(force=True, v=True)
+        except (docker.errors.APIError, requests.RequestException) as error:
+            status = getattr(getattr(error, "response", None), "status_code", 0)
+            if status in (404, 409) or number == REMOVALS:
+                return
+            wait(number)
+        else:
+            return
 
 
 def connect() -> docker.DockerClient:

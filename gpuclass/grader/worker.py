@@ -281,7 +281,7 @@ def owner(settings: Settings) -> str:
 def worker(settings: Settings) -> Worker:
     """The class's worker, what a killed one left behind swept away."""
     image = settings.grading.image or images.reference("grader")
-    setup = Setup(image, Limits.of(settings.grading), owner(settings))
+    setup = Setup(image, Limits.of(settings.grading), owner(settings), settings.grading.preload)
     remove_scratch(scratch_of(owner(settings)))
     try:
         client = connect()

@@ -25,7 +25,8 @@ def test_limits_are_those_of_the_settings() -> None:
 def test_the_whole_request_for_a_sandbox() -> None:
     assert request("image:tag", LIMITS, name="n", owner="me", expires=1.9) == {
         "image": "image:tag",
-        "command": ["python", "-I", "/opt/gpuclass/agent.py"],
+        "entrypoint": ["prepare-tmp"],
+        "command": ["python", "-I", "/opt/gpuclass/zygote.py", "agent"],
         "name": "n",
         "labels": {"gpuclass.sandbox": "me", "gpuclass.expires": "1"},
         "user": "1000:1000",
