@@ -39,7 +39,7 @@ from gpuclass.grader.inforce import READY, TRIALS, InForce, Mark, digest_of
 from gpuclass.grader.makingroom import ByHand, make_room
 from gpuclass.grader.pair import OpenPair
 from gpuclass.grader.sandbox import Limits
-from gpuclass.grader.sanitise import SourceCell, Template
+from gpuclass.grader.template import SourceCell, Template
 from gpuclass.grader.visible import without_hidden, without_marking_scheme
 from gpuclass.settings import Language
 
@@ -228,9 +228,12 @@ class Course:
         path = self._source / assignment / f"{notebook.name}.ipynb"
         order: list[str] = []
         metadata: dict[str, Any] = {}
+        plain: frozenset[tuple[str, str]] = frozenset()
         if path.exists():
             source = nbformat.read(path, as_version=4)
             order = [str(cell.metadata.get("nbgrader", {}).get("grade_id", "")) for cell in source.cells]
+            others = [cell for cell, grade_id in zip(source.cells, order, strict=True) if not grade_id]
+            plain = frozenset((cell.cell_type, without_marking_scheme(cell.source)) for cell in others)
             metadata = {key: source.metadata[key] for key in ("kernelspec", "language_info") if key in source.metadata}
         place = {grade_id: number for number, grade_id in enumerate(order)}
         graded = {cell.name: cell for cell in notebook.grade_cells}
@@ -247,10 +250,11 @@ class Course:
                 task=cell.name in tasks,
                 points=float({**graded, **tasks}[cell.name].max_score) if cell.name in {**graded, **tasks} else 0.0,
                 checksum=cell.checksum,
+                released=without_marking_scheme(without_hidden(cell.source)),
             )
             for cell in sorted(notebook.source_cells, key=lambda cell: (place.get(cell.name, len(place)), cell.name))
         ]
-        return Template(tuple(cells), metadata)
+        return Template(tuple(cells), metadata, plain)
 
     def grade(self, assignment: str, student: str, cleaned: Path, open_pair: OpenPair, limits: Limits) -> None:
         """Autograde one cleaned submission into ``autograded/`` and the gradebook.

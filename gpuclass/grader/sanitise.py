@@ -22,6 +22,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from gpuclass.grader.recognise import Cell, note, recognised
+from gpuclass.grader.template import SourceCell, Template
 from gpuclass.grader.words import say
 from gpuclass.settings import Language
 from gpuclass.units import show_size
@@ -32,6 +34,7 @@ TOTAL_LIMIT = 50 * 2**20
 FOLDER_DEPTH = 8
 CELLS_LIMIT = 2000
 CELL_LIMIT = 2**20  # characters of one cell
+ROUNDS = 5  # of putting cells in order: a test that moves behind its answer changes what is out of order
 NAME_LIMIT = 200  # characters of a path
 TIMESTAMP = "timestamp.txt"  # nbgrader's file for the time of submission; ours comes from the server
 
@@ -63,57 +66,6 @@ class Files:
     notebooks: dict[str, bytes] = field(default_factory=dict)
     others: dict[str, bytes] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SourceCell:
-    """One of the instructor's nbgrader cells; ``source`` is as released for answers, whole for tests."""
-
-    grade_id: str
-    cell_type: str
-    source: str
-    locked: bool
-    grade: bool
-    solution: bool
-    task: bool
-    points: float
-    checksum: str | None
-
-    def metadata(self) -> dict[str, Any]:
-        """nbgrader's metadata, schema version 3."""
-        known: dict[str, Any] = {
-            "schema_version": 3,
-            "grade_id": self.grade_id,
-            "grade": self.grade,
-            "solution": self.solution,
-            "locked": self.locked,
-            "task": self.task,
-            "cell_type": self.cell_type,
-        }
-        if self.grade or self.task:
-            known["points"] = self.points
-        if self.checksum:
-            known["checksum"] = self.checksum
-        return known
-
-
-@dataclass(frozen=True)
-class Template:
-    """The instructor's version of one notebook: its nbgrader cells in order, and its kernel."""
-
-    cells: tuple[SourceCell, ...]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Cell:
-    """A cell of the submission: text and what it claims to be, nothing else."""
-
-    cell_type: str
-    source: str
-    grade_id: str | None = None
-    attachments: dict[str, dict[str, str]] = field(default_factory=dict)
-    known: SourceCell | None = None
 
 
 def read(folder: Path, notebooks: Collection[str], given: Collection[str] = ()) -> Files:
@@ -167,16 +119,19 @@ def rebuild(data: bytes, template: Template, notebook: str, language: Language) 
     """
     cells = _parse(data, notebook)
     repairs: dict[str, list[str]] = {}
-    cells = _recognise(cells, template, repairs)
+    cells = recognised(cells, template, repairs)
     _restore(cells, repairs)
-    cells = _order(cells, template, repairs)
+    for _ in range(ROUNDS):
+        before, cells = cells, _order(cells, template, repairs)
+        if [cell.source for cell in cells] == [cell.source for cell in before]:
+            break
     sentences = [say(language, key, cells=", ".join(ids)) for key, ids in repairs.items()]
     return _notebook(cells, template, {"repairs": sentences}), sentences
 
 
 def withheld(template: Template, reason: str) -> NotebookNode:
     """The released notebook in place of one that is missing or quarantined; `execute` gives it 0 and says why."""
-    cells = [_Cell(source.cell_type, source.source, known=source) for source in template.cells]
+    cells = [Cell(source.cell_type, source.source, known=source) for source in template.cells]
     return _notebook(cells, template, {"withheld": reason})
 
 
@@ -244,7 +199,7 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in shown)[:NAME_LIMIT]
 
 
-def _parse(data: bytes, notebook: str) -> list[_Cell]:
+def _parse(data: bytes, notebook: str) -> list[Cell]:
     try:
         raw = json.loads(data.decode("utf-8-sig"), parse_constant=str)
     except RecursionError:
@@ -260,7 +215,7 @@ def _parse(data: bytes, notebook: str) -> list[_Cell]:
     return [_parse_cell(cell, notebook, number) for number, cell in enumerate(raw["cells"], 1)]
 
 
-def _parse_cell(raw: object, notebook: str, number: int) -> _Cell:
+def _parse_cell(raw: object, notebook: str, number: int) -> Cell:
     bad = Quarantined("bad-cell", notebook=notebook, number=number)
     if not isinstance(raw, dict) or raw.get("cell_type") not in ("code", "markdown", "raw"):
         raise bad
@@ -269,7 +224,7 @@ def _parse_cell(raw: object, notebook: str, number: int) -> _Cell:
         source = "".join(source)
     if not isinstance(source, str) or len(source) > CELL_LIMIT:
         raise bad
-    cell = _Cell(raw["cell_type"], _clean(source))
+    cell = Cell(raw["cell_type"], _clean(source).replace("\r\n", "\n"))
     metadata = raw.get("metadata")
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
@@ -298,37 +253,19 @@ def _base64(data: str) -> bool:
         return False
 
 
-def _recognise(cells: Sequence[_Cell], template: Template, repairs: dict[str, list[str]]) -> list[_Cell]:
-    """Tie cells to the instructor's by grade_id. Of several the last counts, as in nbgrader; the others are plain."""
-    kept: list[_Cell] = []
-    by_id = {source.grade_id: source for source in template.cells}
-    seen: set[str] = set()
-    for cell in reversed(cells):
-        source = by_id.get(cell.grade_id or "")
-        if source and source.grade_id in seen:
-            _note(repairs, "duplicated", source.grade_id)
-            if source.locked:
-                continue  # a second copy of a test has nothing to say
-        elif source:
-            seen.add(source.grade_id)
-            cell.known = source
-        kept.append(cell)
-    return kept[::-1]
-
-
-def _restore(cells: Sequence[_Cell], repairs: dict[str, list[str]]) -> None:
+def _restore(cells: Sequence[Cell], repairs: dict[str, list[str]]) -> None:
     """Type and, where it is read-only, text of known cells."""
     for cell in cells:
         if cell.known is None:
             continue
         if cell.cell_type != cell.known.cell_type:
-            _note(repairs, "retyped", cell.known.grade_id)
+            note(repairs, "retyped", cell.known.grade_id)
             cell.cell_type = cell.known.cell_type
             cell.attachments = {} if cell.cell_type == "code" else cell.attachments
         if cell.known.locked and cell.source != cell.known.source:
             # Hidden tests were never there: a released cell differs from the instructor's without anybody's doing.
             if not _released_from(cell.source, cell.known.source):
-                _note(repairs, "rewritten", cell.known.grade_id)
+                note(repairs, "rewritten", cell.known.grade_id)
             cell.source = cell.known.source
 
 
@@ -338,7 +275,7 @@ def _released_from(released: str, source: str) -> bool:
     return all(any(line == other for other in lines) for line in released.rstrip().split("\n")) or not released.strip()
 
 
-def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]) -> list[_Cell]:
+def _order(cells: list[Cell], template: Template, repairs: dict[str, list[str]]) -> list[Cell]:
     """Put read-only and graded cells that are missing or out of order before the next known cell.
 
     Tests stand behind the tests and answers that come before them in the instructor's version, wherever a student has
@@ -347,10 +284,10 @@ def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]
     place = {source.grade_id: number for number, source in enumerate(template.cells)}
     positions = [place[cell.known.grade_id] for cell in cells if cell.known]
     in_order = _longest_increasing(positions)
-    kept: list[_Cell] = []
+    kept: list[Cell] = []
     for cell, behind in zip(cells, _answers_behind(cells, place), strict=True):
         if cell.known and cell.known.locked and not _stays(cell.known, place[cell.known.grade_id], in_order, behind):
-            _note(repairs, "moved", cell.known.grade_id)
+            note(repairs, "moved", cell.known.grade_id)
         else:
             kept.append(cell)
     present = {cell.known.grade_id for cell in kept if cell.known}
@@ -359,7 +296,7 @@ def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]
         if source.grade_id in present or not (source.locked or source.grade or source.task):
             continue  # a plain answer without its mark still runs where it stands
         if source.grade_id not in moved:
-            _note(repairs, "restored", source.grade_id)
+            note(repairs, "restored", source.grade_id)
         following = {other.grade_id for other in template.cells[place[source.grade_id] + 1 :]}
         index = next((i for i, cell in enumerate(kept) if cell.known and cell.known.grade_id in following), len(kept))
         if _is_test(source):
@@ -367,7 +304,7 @@ def _order(cells: list[_Cell], template: Template, repairs: dict[str, list[str]]
                 (i, cell.known) for i, cell in enumerate(kept) if cell.known and cell.known.grade_id not in following
             ]
             index = max([index, *(i + 1 for i, earlier in known if _is_test(earlier) or _is_answer(earlier))])
-        kept.insert(index, _Cell(source.cell_type, source.source, known=source))
+        kept.insert(index, Cell(source.cell_type, source.source, known=source))
     return kept
 
 
@@ -379,7 +316,7 @@ def _is_test(known: SourceCell) -> bool:
     return known.grade and known.locked
 
 
-def _answers_behind(cells: Sequence[_Cell], place: Mapping[str, int]) -> list[int]:
+def _answers_behind(cells: Sequence[Cell], place: Mapping[str, int]) -> list[int]:
     """For each cell the smallest place in the instructor's version of the answers behind it."""
     smallest, found = len(place), []
     for cell in reversed(cells):
@@ -416,11 +353,7 @@ def remark(notebook: NotebookNode, sentence: str) -> None:
     remarks["repairs"] = [sentence, *remarks.get("repairs", [])]
 
 
-def _note(repairs: dict[str, list[str]], key: str, grade_id: str) -> None:
-    repairs.setdefault(key, []).append(grade_id)
-
-
-def _notebook(cells: Sequence[_Cell], template: Template, remarks: Mapping[str, Any]) -> NotebookNode:
+def _notebook(cells: Sequence[Cell], template: Template, remarks: Mapping[str, Any]) -> NotebookNode:
     made: NotebookNode = nbformat.v4.new_notebook(metadata={**template.metadata, "gpuclass": dict(remarks)})
     for cell in cells:
         metadata = {"nbgrader": cell.known.metadata()} if cell.known else {}

@@ -28,6 +28,11 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: (Korean, English)
     "retyped": ("종류가 바뀐 셀을 되돌렸어요: {cells}", "cells whose type had changed were restored: {cells}"),
     "duplicated": ("겹친 셀은 마지막 것만 남겼어요: {cells}", "of duplicated cells the last was kept: {cells}"),
     "moved": ("자리가 바뀐 셀을 제자리에 뒀어요: {cells}", "cells out of order were moved back: {cells}"),
+    "merged": ("합쳐진 셀을 다시 나눴어요: {cells}", "merged cells were taken apart: {cells}"),
+    "recognised": (
+        "표시를 잃은 셀을 알아보고 되살렸어요: {cells}",
+        "cells that had lost their mark were recognised: {cells}",
+    ),
     "left-out": ("채점에 쓰지 않은 파일: {cells}", "files not used for grading: {cells}"),
     "older-version": (
         "이 제출물은 과제의 {version}판을 푼 것이고, 지금은 {newest}판이 나와 있어요. 가장 새로운 검사로 채점했어요.",

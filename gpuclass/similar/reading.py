@@ -22,7 +22,8 @@ from sqlalchemy.orm import Session
 from gpuclass.errors import UsageError
 from gpuclass.exchange.operating.looking import Look
 from gpuclass.exchange.store.schema import AssignmentRow, ReleaseRow, SubmissionRow, TreeRow
-from gpuclass.grader.sanitise import FILE_LIMIT, Quarantined, SourceCell, Template, notebook_name, rebuild
+from gpuclass.grader.sanitise import FILE_LIMIT, Quarantined, notebook_name, rebuild
+from gpuclass.grader.template import SourceCell, Template
 from gpuclass.settings import Language
 from gpuclass.similar.code import form, lines
 from gpuclass.similar.pairs import Own, Work
@@ -195,17 +196,18 @@ def _assignment(released: list[dict[str, bytes]], lectures: Iterable[bytes]) -> 
 
 
 def _template(notebook: dict[str, Any]) -> Template:
-    cells = []
+    cells: list[SourceCell] = []
+    plain: set[tuple[str, str]] = set()
     for cell in notebook["cells"]:
-        known = cell.get("metadata", {}).get("nbgrader")
-        if known and known.get("grade_id"):
-            roles = {role: bool(known.get(role)) for role in ("locked", "grade", "solution", "task")}
-            points = float(known.get("points") or 0)
-            source = "".join(cell["source"])
-            cells.append(
-                SourceCell(known["grade_id"], cell["cell_type"], source, **roles, points=points, checksum=None)
-            )
-    return Template(tuple(cells))
+        known = cell.get("metadata", {}).get("nbgrader") or {}
+        kind, source = cell["cell_type"], "".join(cell["source"])
+        if not known.get("grade_id"):
+            plain.add((kind, source))
+            continue
+        locked, grade, solution, task = (bool(known.get(role)) for role in ("locked", "grade", "solution", "task"))
+        points = float(known.get("points") or 0)
+        cells.append(SourceCell(known["grade_id"], kind, source, locked, grade, solution, task, points, checksum=None))
+    return Template(tuple(cells), plain=frozenset(plain))
 
 
 def _notebooks(look: Look, session: Session, tree: str) -> dict[str, bytes]:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import NotebookNode
 
-from gpuclass.grader.sanitise import Quarantined, SourceCell, Template, read, rebuild, withheld
+from gpuclass.grader.sanitise import Quarantined, read, rebuild, withheld
+from gpuclass.grader.template import SourceCell, Template
 from tests.grader.courses import HIDDEN, VISIBLE, by_id, cell, released, solved, source_version, write
 
 KERNEL = {"name": "python3", "display_name": "Python 3"}
@@ -30,7 +31,9 @@ def template() -> Template:
         if known:
             roles = {key: known.get(key, value) for key, value in ROLES.items()}
             source = public.source if known["solution"] else whole.source
-            cells.append(SourceCell(known["grade_id"], whole.cell_type, source, checksum=None, **roles))
+            cells.append(
+                SourceCell(known["grade_id"], whole.cell_type, source, checksum=None, released=public.source, **roles)
+            )
     return Template(tuple(cells), {"kernelspec": KERNEL})
 
 
