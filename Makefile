@@ -13,7 +13,7 @@ demo: venv ## Set everything up and play a class day in ./var; Ctrl-C ends it. O
 	@$(BIN)/gpuclass demo $(if $(ONCE),--once)
 
 test: venv ## Set everything up and run all tests
-	@trap '$(BIN)/gpuclass engine release --hold $$$$' EXIT && $(BIN)/gpuclass setup --tests --hold $$$$ && $(MAKE) --no-print-directory lint && $(BIN)/pytest
+	@trap '$(BIN)/gpuclass engine release --hold $$$$' EXIT && $(BIN)/gpuclass setup --tests --hold $$$$ && $(MAKE) --no-print-directory lint && $(BIN)/pytest -n 2
 
 crash: venv ## Kill the exchange 200 times under load, then look for every receipt; ten minutes. N=20: so often
 	@GPUCLASS_CRASHES=$(or $(N),200) $(BIN)/pytest -q -s tests/exchange/test_crashes.py

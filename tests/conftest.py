@@ -8,6 +8,8 @@ from pathlib import Path
 
 import docker
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from gpuclass.settings import Settings, load
 from tests.gpus.engines import UUIDS, Kind, NestedEngine, nested
@@ -58,3 +60,19 @@ def engine(request: pytest.FixtureRequest) -> Iterator[NestedEngine]:
             yield found
     finally:
         host.close()
+
+
+EXCLUSIVE = ("tests/docker/", "tests/classroom/", "tests/gpus/", "tests/queue/", "tests/watch/", "tests/kills/")
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Processes share the tests by file; what needs the machine's network and engines to itself stays in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "machine" if nodeid.startswith(EXCLUSIVE) else nodeid.split("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """The scheduler of ``-n``; ``--dist loadgroup`` of pytest-xdist 3.8 groups nothing with pytest 9.2."""
+    return ByFile(config, log)
