@@ -144,6 +144,7 @@ def test_every_receipt_is_scored_once_whatever_is_killed(killable: NestedEngine)
             print(classroom.logs())
             raise
     assert all(killer.hits[way] for way in ("worker", "exchange", "hub")), "nothing was killed"
+    assert classroom.leftovers() == [], "the class has ended"
 
 
 def until_graded(classroom: KillableClass) -> None:
@@ -191,7 +192,9 @@ def check(classroom: KillableClass, presses: list[Press]) -> None:
         found = {each.student.id: each.score for each in book.assignment_submissions(ASSIGNMENT)}
     assert found == last
     assert unplanned(classroom.log("grading")) == []
-    assert classroom.leftovers() == []
+    ahead = 2 * settings.grading.workers  # a sandbox and a referee for each grading process wait for the next one
+    left = classroom.leftovers()
+    assert len(left) <= ahead, left
 
 
 def unplanned(log: str) -> list[str]:
