@@ -150,9 +150,11 @@
         }).fail(trouble);
     }
 
+    if (assignment) {  // first: what arrives later must not move it away from under the mouse
+        desk.append(button(say("regrade"), "default", begin).addClass("grading-regrade").css("margin-bottom", "10px"));
+    }
     desk.append($("<div/>").addClass("grading-now"));
     if (assignment) {
-        desk.append(button(say("regrade"), "default", begin).addClass("grading-regrade").css("margin-bottom", "10px"));
         desk.append($("<div/>").addClass("grading-batch"));
         if (sessionStorage.getItem(kept)) { follow(sessionStorage.getItem(kept)); }
         // The button of one submission puts it in line: its row says so, and the counts above go on by themselves.

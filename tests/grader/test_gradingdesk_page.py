@@ -103,6 +103,7 @@ class Desk(NamedTuple):
 
     def open(self, page: str = "manage_submissions/ps1") -> None:
         self.page.goto(f"{self.url}/formgrader/{page}")
+        expect(self.page.locator(".grading-now")).not_to_be_empty()  # what arrives moves what is below it
 
 
 def desks(folder: Path, language: str) -> Iterator[Desk]:
