@@ -6,7 +6,8 @@ Stock runs all submissions in one process, tests in the student's kernel, in a c
 Ours is the worker as a class runs it, `[grading] workers` one for each of two cores, every other setting at its
 default; it starts when all have submitted, and is through when the last student's score and page are in the exchange,
 which stock does not make. Then as many come one after another within `--spread` seconds, and at last a few alone. Every
-second submission is right, the others are the exercise's mutants in turn; both must give the same scores.
+second submission is right, the others are the exercise's mutants in turn. Ours must give each the points that the
+exercise names; where stock gives others (it takes points for a warning on stderr) is listed.
 
 CPU seconds are the whole machine's, Docker's included: let nothing else run. docs/explanation/grading.md says more. The
 last line is one line of JSON, times in seconds.
@@ -36,7 +37,7 @@ from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, ComputeChec
 
 from benchmarks import startup
 from gpuclass import images
-from gpuclass.curriculum.answers import answered, answers, solutions
+from gpuclass.curriculum.answers import Answer, answered, answers, points, solutions
 from gpuclass.curriculum.building import EXERCISES, read_source, sources
 from gpuclass.exchange.store.schema import CourseRow
 from gpuclass.exchange.store.store import Store
@@ -97,20 +98,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     rounds["spread"] = camp.come(made, options.spread / len(made))
                 if options.alone:
                     rounds["alone"] = alone(camp, made, options.alone)
-    return report(len(made), stock, ours, rounds)
+    return report(made, stock, ours, rounds)
 
 
-def report(number: int, stock: Figures | None, ours: Figures | None, rounds: Mapping[str, Sequence[float]]) -> int:
-    """Print the last line; the exit status: 0 when scores agree and no limit is passed."""
-    found: dict[str, Any] = {"benchmark": "grading", "submissions": number}
+def report(
+    made: Mapping[str, NotebookNode],
+    stock: Figures | None,
+    ours: Figures | None,
+    rounds: Mapping[str, Sequence[float]],
+) -> int:
+    """Print the last line; the exit status: 0 when our scores are right and no limit is passed."""
+    found: dict[str, Any] = {"benchmark": "grading", "submissions": len(made)}
     good = True
+    for name, figures in (("stock_differs", stock), ("differ", ours)):
+        if figures:
+            found[name] = unexpected(figures.scores, made)
+            good = good and (name == "stock_differs" or not found[name])
     if stock and ours:
         found |= {"ratio": round(ours.seconds / stock.seconds, 3), "limit": LIMIT}
         found["cpu_ratio"] = round(ours.cpu / stock.cpu, 3)
-        found["differ"] = sorted(
-            login for login in {*stock.scores, *ours.scores} if stock.scores.get(login) != ours.scores.get(login)
-        )
-        good = found["ratio"] <= LIMIT and not found["differ"]
+        good = good and found["ratio"] <= LIMIT
     for name, figures in (("stock", stock), ("gpuclass", ours)):
         if figures:
             found[name] = line(figures)
@@ -140,6 +147,17 @@ def spread_of(waits: Sequence[float]) -> dict[str, float]:
     return {"p50": round(statistics.median(ordered), 2), "p95": round(p95, 2), "max": round(ordered[-1], 2)}
 
 
+def unexpected(scores: Mapping[str, float], made: Mapping[str, NotebookNode]) -> list[str]:
+    """Who got other points than the exercise names for such an answer, and who got none at all."""
+    full = sum(points(next(iter(made.values()))).values())
+    ranges = [each.points or (full, full) for each in cycle_of_answers(len(made))]
+    return [
+        login
+        for login, (least, most) in zip(made, ranges, strict=True)
+        if not least <= scores.get(login, math.nan) <= most
+    ]
+
+
 def submissions(number: int) -> dict[str, NotebookNode]:
     """What the class hands in, by login: every second one right, the others wrong in every way that is known."""
     source = read_source(sources(EXERCISE)[0])
@@ -147,12 +165,18 @@ def submissions(number: int) -> dict[str, NotebookNode]:
     resources: dict[str, Any] = {}
     for step in (LockCells, ClearSolutions, ComputeChecksums, ClearHiddenTests):
         blank, resources = step().preprocess(blank, resources)
-    known = answers(EXERCISE)
-    right = itertools.cycle([{}, *(each.cells for each in known if each.points is None)])
-    wrong = itertools.cycle(each.cells for each in known if each.points is not None)
-    turns = itertools.cycle((right, wrong))
     own = solutions(source)
-    return {f"s{number:03d}": answered(blank, {**own, **next(next(turns))}) for number in range(number)}
+    handed_in = [answered(blank, {**own, **answer.cells}) for answer in cycle_of_answers(number)]
+    return {f"s{place:03d}": notebook for place, notebook in enumerate(handed_in)}
+
+
+def cycle_of_answers(number: int) -> list[Answer]:
+    """The answers of so many students, in their order."""
+    known = answers(EXERCISE)
+    solution = Answer(EXERCISE, "the solution", None, {})
+    right = itertools.cycle([solution, *(each for each in known if each.points is None)])
+    wrong = itertools.cycle(each for each in known if each.points is not None)
+    return list(itertools.islice(itertools.chain.from_iterable(zip(right, wrong, strict=False)), number))
 
 
 def machine_cpu() -> float:
