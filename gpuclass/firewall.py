@@ -111,7 +111,7 @@ def ruleset(settings: Settings) -> str:
     belonging to a connection, so a table that gets stricter also ends what is open already. What is meant for the
     machine is judged before a published port could redirect it elsewhere, and again where it arrives.
     """
-    is_open = settings.network.internet == "open"
+    site, is_open = settings.site, settings.network.internet == "open"
     if is_open:
         sets = _set("resolvers", map(str, settings.network.resolvers)) + _set("closed", CLOSED_RANGES, "flags interval")
         ask = "ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept"
@@ -130,7 +130,7 @@ def ruleset(settings: Settings) -> str:
         bridge=settings.network_name,
         subnet=settings.network.subnet,
         gateway=settings.gateway,
-        ports=", ".join(str(port) for port in sorted({settings.site.hub_port, settings.site.exchange_port})),
+        ports=", ".join(str(port) for port in sorted({site.hub_port, site.exchange_port, site.desk_port})),
         machine=_rules(machine),
         onward=_rules(onward),
     )

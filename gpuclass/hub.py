@@ -167,6 +167,14 @@ def configure_services(c: Any, settings: Settings) -> None:
             "oauth_no_confirm": True,
             "display": False,
         },
+        {
+            "name": roles.DESK_SERVICE,
+            "url": f"http://{settings.gateway}:{settings.site.desk_port}",
+            "api_token": token(settings.secrets, roles.DESK_SERVICE),
+            "oauth_redirect_uri": f"{settings.desk_site}/services/{roles.DESK_SERVICE}/oauth_callback",
+            "oauth_no_confirm": True,
+            "display": False,
+        },
         {"name": roles.ROSTER_SERVICE, "api_token": token(settings.secrets, roles.ROSTER_SERVICE)},
         {"name": roles.QUEUE_SERVICE, "api_token": token(settings.secrets, roles.QUEUE_SERVICE)},
     ]

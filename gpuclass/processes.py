@@ -1,8 +1,8 @@
 """The processes of a running class, and the supervisor that `gpuclass up` is.
 
-Proxy, hub, exchange, grading worker and the watch over GPUs are separate processes: one that dies takes no other with
-it and is started again. As root, each drops to the service user and loses every capability that it does not need; on a
-server systemd does the same with the same commands.
+Proxy, hub, exchange, grading worker, class desk and the watch over GPUs are separate processes: one that dies takes no
+other with it and is started again. As root, each drops to the service user and loses every capability that it does not
+need; on a server systemd does the same with the same commands.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             listens=(gateway, site.hub_port),
         ),
         Process("grading", (python, "-m", "gpuclass", "grading", "serve"), talks_to_docker=True),
+        Process("desk", (python, "-m", "gpuclass", "desk"), listens=(gateway, site.desk_port)),
     )
 
 

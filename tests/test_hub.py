@@ -80,7 +80,7 @@ def test_only_operators_of_the_roster_are_admins(settings: Settings) -> None:
 
 def test_services_have_tokens_of_their_own(settings: Settings) -> None:
     services = configured(settings).JupyterHub.services
-    assert [service["name"] for service in services] == ["exchange", "roster", "queue"]
+    assert [service["name"] for service in services] == ["exchange", "desk", "roster", "queue"]
     tokens = {service["api_token"] for service in services}
     assert len(tokens) == len(services)
     assert configured(settings).ConfigurableHTTPProxy.auth_token not in tokens

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuclass.cli import app
-from gpuclass.roles import EXCHANGE_ACCESS, missing_scopes, server_token_scopes
+from gpuclass.roles import DESK_ACCESS, EXCHANGE_ACCESS, missing_scopes, server_token_scopes
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,8 @@ c.JupyterHub.template_paths = [str(ROOT / "gpuclass" / "templates")]
 c.JupyterHub.template_vars = template_vars(settings, lambda: None)
 c.JupyterHub.authenticator_class = authenticator_class(settings)
 c.JupyterHub.load_roles = roles.load_roles(settings, Accounts(settings.accounts_path).roster())
-c.JupyterHub.services = [{"name": n, "api_token": token(settings.secrets, n)} for n in ("exchange", "roster", "queue")]
+names = ("exchange", "desk", "roster", "queue")
+c.JupyterHub.services = [{"name": name, "api_token": token(settings.secrets, name)} for name in names]
 c.Spawner.server_token_scopes = roles.server_token_scopes()
 c.JupyterHub.spawner_class = StandIn
 """
@@ -241,6 +242,7 @@ def test_a_server_gets_the_scopes_it_was_to_have_and_no_others(hub: ClassHub, br
             "read:users:groups!user=s01",
             "access:servers!server=s01/",
             EXCHANGE_ACCESS,
+            DESK_ACCESS,
         }
         for refused in ("/users", "/users/s02", "/groups", "/services", "/info", "/proxy"):
             assert server.get(refused).status_code in (403, 404), refused

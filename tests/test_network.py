@@ -33,7 +33,7 @@ table inet gpuclass_deep_camp {
 	chain class_to_machine {
 		ct direction reply ct state established accept
 		meta l4proto icmp ct state related accept
-		ip daddr 10.89.0.1 tcp dport { 8081, 8082 } accept
+		ip daddr 10.89.0.1 tcp dport { 8081, 8082, 8083 } accept
 		goto refuse
 	}
 

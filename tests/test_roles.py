@@ -8,7 +8,7 @@ from jupyterhub.roles import get_default_roles
 from jupyterhub.scopes import _check_scopes_exist, parse_scopes
 
 from gpuclass import roles
-from gpuclass.roles import EXCHANGE_ACCESS, groups, load_roles, missing_scopes, server_token_scopes
+from gpuclass.roles import DESK_ACCESS, EXCHANGE_ACCESS, groups, load_roles, missing_scopes, server_token_scopes
 from gpuclass.roster import Person, Role, Roster
 from gpuclass.settings import Settings
 
@@ -69,10 +69,10 @@ def test_instructors_reach_students_and_nobody_else() -> None:
     assert "access:servers!group=students" in instructor["scopes"]
 
 
-def test_students_and_mentors_get_the_exchange_and_nothing_more() -> None:
+def test_students_and_mentors_get_exchange_and_desk_and_nothing_more() -> None:
     for group in ("students", "mentors"):
         given = {scope for role in by_name().values() if group in role.get("groups", []) for scope in role["scopes"]}
-        assert given == {EXCHANGE_ACCESS}
+        assert given == {EXCHANGE_ACCESS, DESK_ACCESS}
 
 
 def test_without_subdomains_nobody_may_open_anybodys_server() -> None:
@@ -88,13 +88,14 @@ def test_without_subdomains_an_operator_is_an_admin_but_for_opening_servers() ->
     assert operator["groups"] == ["operators"]
 
 
-def test_a_users_server_may_speak_to_the_exchange_and_say_that_it_is_alive() -> None:
+def test_a_users_server_may_speak_to_exchange_and_desk_and_say_that_it_is_alive() -> None:
     assert server_token_scopes() == [
         "users:activity!user",
         "access:servers!server",
         "read:users:name!user",
         "read:users:groups!user",
         EXCHANGE_ACCESS,
+        DESK_ACCESS,
     ]
 
 
@@ -105,6 +106,7 @@ GOT = [
     "read:users:groups!user=s01",
     "access:servers!server=s01/",
     EXCHANGE_ACCESS,
+    DESK_ACCESS,
 ]
 
 

@@ -116,7 +116,10 @@ def test_all_mistakes_are_in_one_message(tmp_path: Path) -> None:
         (CLASS + '[site]\naddress = "http://a.kr/jupyter"\n', "site.address: must be http(s)://host[:port]"),
         (CLASS + '[site]\nlisten = "localhost"\n', "site.listen: is not an IPv4 address"),
         (CLASS + "[site]\nport = 0\n", "site.port: input should be greater than or equal to 1"),
-        (CLASS + "[site]\nhub_port = 8001\n", "site: port, proxy_api_port, hub_port and exchange_port must all differ"),
+        (
+            CLASS + "[site]\nhub_port = 8001\n",
+            "site: port, proxy_api_port, hub_port, exchange_port and desk_port must all differ",
+        ),
         (CLASS + '[network]\ninternet = "on"\n', "network.internet: input should be 'off' or 'open'"),
         (
             CLASS + '[network]\ninternet = "open"\n',

@@ -1,4 +1,4 @@
-"""``gpuclass up``, ``demo``, and ``watch``; the services ``exchange serve`` and ``grading serve`` are beside."""
+"""``gpuclass up``, ``demo``, ``desk`` and ``watch``; ``exchange serve`` and ``grading serve`` are beside."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ def demo_command(
     from gpuclass import demo
 
     raise typer.Exit(demo.run(folder.resolve(), once=once))
+
+
+@app.command()
+def desk() -> None:
+    """Run the class desk, the pages from which a lesson is run, until it is told to stop; `gpuclass up` does this."""
+    from gpuclass.desk.app import serve
+    from gpuclass.settings import load
+
+    serve(load())
 
 
 @app.command()

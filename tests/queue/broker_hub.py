@@ -91,7 +91,8 @@ hub.configure(c, settings)
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.spawner_class = NoDockerSpawner
 c.JupyterHub.bind_url = c.JupyterHub.hub_bind_url
-c.JupyterHub.services = [each for each in c.JupyterHub.services if each["name"] != "exchange"] + [
+c.JupyterHub.services = [each for each in c.JupyterHub.services if each["name"] not in ("exchange", "desk")] + [
+    {"name": "desk", "api_token": "not-used-here-either"},
     {"name": "exchange", "api_token": "not-used-here"}
 ]
 hub.begin(settings)

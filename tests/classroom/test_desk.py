@@ -1,0 +1,63 @@
+"""The class desk of a really open class: who gets in through the hub, and what a container's token opens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gpuclass.rehearsal import Visitor
+from tests.classroom.conftest import OpenClass
+from tests.classroom.test_walls import PROBES, Inside
+
+
+@pytest.fixture
+async def inside(classroom: OpenClass) -> AsyncIterator[Inside]:
+    async with classroom.visitor("s001") as student:
+        await student.log_in()
+        await student.start_server()
+        async with student.kernel() as kernel:
+            assert not (await kernel.run(PROBES)).error
+            yield Inside(kernel, student)
+
+
+async def desk(visitor: Visitor, classroom: OpenClass, path: str) -> tuple[int, str]:
+    url = f"{classroom.settings.desk_site}/services/desk/{path}"
+    answer = await visitor.request("GET", url, headers={"Accept": "text/html"})
+    return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize(("login", "name"), [("s001", "이하나"), ("teacher", "김선생"), ("mentor1", "박멘토")])
+async def test_somebody_logged_in_at_the_hub_is_known_at_the_desk(classroom: OpenClass, login: str, name: str) -> None:
+    async with classroom.visitor(login) as visitor:
+        await visitor.log_in()
+        status, text = await desk(visitor, classroom, "me")
+        assert status == 200
+        assert name in text
+
+
+async def test_a_stranger_sees_the_hubs_log_in(classroom: OpenClass) -> None:
+    async with classroom.visitor("s001") as visitor:
+        _, text = await desk(visitor, classroom, "me")
+        assert 'name="password"' in text
+        assert "이하나" not in text
+
+
+async def test_a_containers_token_reaches_the_desk_and_opens_none_of_its_pages(
+    inside: Inside, classroom: OpenClass
+) -> None:
+    url = classroom.settings.desk_url
+    assert (await inside.tries(f"http('GET', '{url}/health')"))["status"] == 200
+    for path in ("", "me", "board", "board/stream", "audit"):
+        found = await inside.tries(f"http('GET', '{url}/{path}', Cookie='desk=' + os.environ['JUPYTERHUB_API_TOKEN'])")
+        assert found["status"] in (401, 404), (path, found)
+
+
+async def test_a_containers_token_begins_no_session_at_the_desk(inside: Inside, classroom: OpenClass) -> None:
+    """Else whatever runs in a teacher's container would be the teacher at the desk."""
+    hub = classroom.settings.hub_api
+    back = f"{classroom.settings.desk_site}/services/desk/oauth_callback"
+    query = f"client_id=service-desk&redirect_uri={back}&response_type=code&state=x"
+    found = await inside.tries(f"http('GET', '{hub}/oauth2/authorize?{query}')")
+    assert "code=" not in found["body"]
+    assert found["status"] in (401, 403) or 'name="password"' in found["body"], found
