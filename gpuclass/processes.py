@@ -62,6 +62,8 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             listens=(str(site.listen), site.port),
         ),
         Process("exchange", (python, "-m", "gpuclass", "exchange", "serve"), listens=(gateway, site.exchange_port)),
+        # Before the hub, which adds the routes of services when it has found them
+        Process("desk", (python, "-m", "gpuclass", "desk"), listens=(gateway, site.desk_port)),
         *(() if settings.gpu.mode is Mode.OFF else (watch,)),
         Process(
             "hub",
@@ -70,7 +72,6 @@ def processes(settings: Settings) -> tuple[Process, ...]:
             listens=(gateway, site.hub_port),
         ),
         Process("grading", (python, "-m", "gpuclass", "grading", "serve"), talks_to_docker=True),
-        Process("desk", (python, "-m", "gpuclass", "desk"), listens=(gateway, site.desk_port)),
     )
 
 

@@ -33,6 +33,7 @@ port = 18000
 proxy_api_port = 18001
 hub_port = 18081
 exchange_port = 18082
+desk_port = 18083
 
 [network]
 subnet = "10.94.0.0/24"
