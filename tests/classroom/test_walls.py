@@ -40,7 +40,7 @@ def http(method, url, token=os.environ["JUPYTERHUB_API_TOKEN"], data=None, **hea
     request = urllib.request.Request(url, data, {"Authorization": "token " + token, **headers}, method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return {"status": answer.status, "body": answer.read().decode()[:5000]}
+            return {"status": answer.status, "body": answer.read().decode()[:5000], "url": answer.url}
     except urllib.error.HTTPError as error:
         return {"status": error.code, "body": error.read().decode()[:500]}
 
