@@ -475,10 +475,14 @@ class Settings(Section):
 
         That domain is the desk's alone: a page that a student made is of another origin, and cannot read or press here.
         """
+        return self.site_of("desk--service")
+
+    def site_of(self, login: str) -> str:
+        """Scheme, host and port of one person's server in a browser."""
         if not self.site.subdomains:
             return self.site.address
         scheme, host = self.site.address.split("://", 1)
-        return f"{scheme}://desk--service.{host}"
+        return f"{scheme}://{login}.{host}"
 
     @property
     def desk_path(self) -> Path:

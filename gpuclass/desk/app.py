@@ -27,6 +27,8 @@ from gpuclass.desk.pages import HELPERS, HERE, LANGUAGE_COOKIE, LANGUAGES, N_, P
 from gpuclass.desk.session import PREFIX, LogInFailed, Session
 from gpuclass.exchange.service.connections import Guarded
 from gpuclass.exchange.service.identity import Identity
+from gpuclass.exchange.store.store import Store
+from gpuclass.gpus.ledger import Ledger
 from gpuclass.proxy import MODULES
 from gpuclass.secrets import token
 from gpuclass.settings import Settings
@@ -58,6 +60,8 @@ def create_app(
         hub=hub or Hub(settings.hub_api, secret),
         database=database,
         audit=Audit(database),
+        exchange=Store(settings.exchange_folder, attempts=settings.grading.attempts),
+        ledger=Ledger(settings.ledger_path),
         pages=Pages(settings, session.xsrf),
     )
 
@@ -68,6 +72,8 @@ def create_app(
         await desk.session.close()
         await desk.hub.close()
         desk.database.close()
+        desk.exchange.close()
+        desk.ledger.close()
 
     app = FastAPI(
         title="gpuclass desk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan

@@ -19,6 +19,8 @@ from gpuclass.desk.hubapi import Hub
 from gpuclass.desk.pages import N_, Pages
 from gpuclass.desk.session import Session
 from gpuclass.exchange.service.identity import HubUnreachable, Identity, token_of
+from gpuclass.exchange.store.store import Store
+from gpuclass.gpus.ledger import Ledger
 from gpuclass.roster import Person, Role, Roster
 from gpuclass.settings import Language, Settings
 
@@ -34,6 +36,8 @@ class Desk:
     hub: Hub
     database: Database
     audit: Audit
+    exchange: Store
+    ledger: Ledger
     pages: Pages
 
     @property

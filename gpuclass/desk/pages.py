@@ -80,6 +80,18 @@ def say(language: Language, text: str, **values: object) -> str:
     return translations(language).gettext(text).format(**values)
 
 
+DAYS = ("월", "화", "수", "목", "금", "토", "일")
+
+
+def _when(moment: datetime, now: datetime, language: Language) -> str:
+    """A moment as people say it: the time alone for today, else with the day."""
+    if moment.date() == now.date():
+        return f"{moment:%H:%M}"
+    if language == "ko":
+        return f"{moment.month}월 {moment.day}일({DAYS[moment.weekday()]}) {moment:%H:%M}"
+    return f"{moment:%a} {moment.day} {moment:%b} {moment:%H:%M}"
+
+
 class Pages:
     """Renders the desk's templates.
 
@@ -131,10 +143,10 @@ class Pages:
         environment.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
         zone = ZoneInfo(self._settings.class_.timezone)
 
-        def clock(moment: datetime) -> str:
-            return f"{moment.astimezone(zone):%H:%M}"
-
-        environment.filters |= {"clock": clock}
+        environment.filters |= {
+            "clock": lambda moment: f"{moment.astimezone(zone):%H:%M}",
+            "when": lambda moment: _when(moment.astimezone(zone), datetime.now(zone), language),
+        }
         environment.globals |= {
             "base": PREFIX,
             "hub": self._settings.site.address,
