@@ -5,6 +5,7 @@
 - A kernel that comes back after the operating system killed it for memory says so at the next cell: whoever trained
   over night with a closed browser sees no message of Lab's.
 - A cell that the watch interrupts says that it was the watch, and why.
+- Where the class has a desk, cells and error classes are counted for it: gpuclass.reporting.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuclass import cgroup
 from gpuclass.noticeboard import posted
+from gpuclass.reporting import wanted
 from gpuclass.seat import NOTICES, read, seat
 
 if TYPE_CHECKING:
@@ -116,7 +118,14 @@ def killed_since_last_start(folder: Path, session: str, kills: int) -> bool:
 
 def load_ipython_extension(shell: Any) -> None:
     """Called by IPython when a kernel starts."""
-    notebook = Notebook(os.environ.get("JPY_SESSION_NAME", ""), os.environ.get("GPUCLASS_LANGUAGE", "ko"))
+    session = os.environ.get("JPY_SESSION_NAME", "")
+    notebook = Notebook(session, os.environ.get("GPUCLASS_LANGUAGE", "ko"))
     shell.push({"seat": seat}, interactive=False)  # not among the student's own variables
     shell.events.register("pre_run_cell", notebook.before_cell)
     shell.events.register("post_run_cell", notebook.after_cell)
+    if session and wanted(os.environ):  # a terminal's IPython and the self-check's kernels have no session
+        from gpuclass.reporting.telling import Cells
+
+        cells = Cells()
+        shell.events.register("post_run_cell", cells.after_cell)
+        cells.tell()  # so that the desk knows which notebook is open before a cell is run

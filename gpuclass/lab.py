@@ -25,6 +25,7 @@ from traitlets import default, import_item
 from gpuclass.exchange.client.background import Background
 from gpuclass.exchange.client.following import Following
 from gpuclass.noticeboard import NoticeBoard
+from gpuclass.reporting import wanted
 from gpuclass.singleuser import INSTRUCTOR
 
 if TYPE_CHECKING:
@@ -183,3 +184,10 @@ async def _start_jupyter_server_extension(server: ServerApp) -> None:
     outbox.start()
     following: Following = server.web_app.settings["gpuclass_following"]
     following.start()
+    if wanted(os.environ):
+        from gpuclass.reporting.posting import reporting
+
+        settings = server.web_app.settings
+        settings["gpuclass_reporting"] = reports = reporting(server, os.environ)
+        if reports:
+            reports.start()
