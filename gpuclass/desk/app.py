@@ -18,12 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__, roles
 from gpuclass.accounts import Accounts
-from gpuclass.desk import student
+from gpuclass.desk import reporting, student
 from gpuclass.desk.audit import Audit
 from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, TheDesk
 from gpuclass.desk.database import Database
 from gpuclass.desk.hubapi import Hub
 from gpuclass.desk.pages import HELPERS, HERE, LANGUAGE_COOKIE, LANGUAGES, N_, Pages, say
+from gpuclass.desk.reports import Reports
 from gpuclass.desk.session import PREFIX, LogInFailed, Session
 from gpuclass.exchange.service.connections import Guarded
 from gpuclass.exchange.service.identity import Identity
@@ -52,6 +53,7 @@ def create_app(
     secret = token(settings.secrets, roles.DESK_SERVICE)
     session = session or Session(settings, secret)
     database = database or Database(settings.desk_path)
+    exchange = Store(settings.exchange_folder, attempts=settings.grading.attempts)
     desk = Desk(
         settings=settings,
         accounts=Accounts(settings.accounts_path),
@@ -60,8 +62,9 @@ def create_app(
         hub=hub or Hub(settings.hub_api, secret),
         database=database,
         audit=Audit(database),
-        exchange=Store(settings.exchange_folder, attempts=settings.grading.attempts),
+        exchange=exchange,
         ledger=Ledger(settings.ledger_path),
+        reports=Reports(reporting.Known(settings, exchange)),
         pages=Pages(settings, session.xsrf),
     )
 
@@ -79,7 +82,7 @@ def create_app(
         title="gpuclass desk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.desk = desk
-    for part in (router, student.router):
+    for part in (router, reporting.router, student.router):
         app.include_router(part, prefix=PREFIX)
     for name, folder in _static().items():
         app.mount(f"{PREFIX}/static/{name}", StaticFiles(directory=folder), name=name)

@@ -17,6 +17,7 @@ from gpuclass.desk.audit import Audit
 from gpuclass.desk.database import Database
 from gpuclass.desk.hubapi import Hub
 from gpuclass.desk.pages import N_, Pages
+from gpuclass.desk.reports import Reports
 from gpuclass.desk.session import Session
 from gpuclass.exchange.service.identity import HubUnreachable, Identity, token_of
 from gpuclass.exchange.store.store import Store
@@ -38,6 +39,7 @@ class Desk:
     audit: Audit
     exchange: Store
     ledger: Ledger
+    reports: Reports
     pages: Pages
 
     @property

@@ -6,7 +6,8 @@ disk: a report is what is true now, and is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -110,7 +111,7 @@ class _Body(_Strict):
     busy: bool
 
 
-def parse(body: bytes, known: Collection[str], now: datetime) -> Report:
+def parse(body: bytes, known: Container[str], now: datetime) -> Report:
     """A report from what a container posted.
 
     Args:
@@ -145,37 +146,45 @@ def parse(body: bytes, known: Collection[str], now: datetime) -> Report:
 
 
 class Reports:
-    """The newest report of each login, in memory.
+    """The newest report of each login, in memory. Routes ask from several threads.
 
     Args:
+        known: names of the class's sessions and assignments.
         now: the desk's time.
     """
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, known: Container[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._known = known
         self._now = now
         self._reports: dict[str, Report] = {}
+        self._turn = threading.Lock()
 
-    def take(self, login: str, body: bytes, known: Collection[str]) -> Report:
-        """Keep a report in place of the login's last one; see `parse`."""
-        report = parse(body, known, self._now())
-        self._reports.pop(login, None)
-        self._reports[login] = report
-        self._forget()
+    def take(self, login: str, body: bytes) -> Report:
+        """Keep a report in place of the login's last one.
+
+        Raises:
+            BadReportError: it is none; the last one stays.
+        """
+        report = parse(body, self._known, self._now())
+        with self._turn:
+            self._reports.pop(login, None)
+            self._reports[login] = report
         return report
 
     def get(self, login: str) -> Report | None:
         """The login's report; None if there is none, or it is forgotten."""
-        self._forget()
-        return self._reports.get(login)
+        return self.all().get(login)
 
     def all(self) -> Mapping[str, Report]:
         """Login → report. A copy: it stays as it is while somebody goes through it."""
-        self._forget()
-        return dict(self._reports)
+        with self._turn:
+            self._forget()
+            return dict(self._reports)
 
     def drop(self, login: str) -> None:
-        """Forget a login's report, because its server is gone or the person has left the class."""
-        self._reports.pop(login, None)
+        """Forget a login's report, because the person has left the class."""
+        with self._turn:
+            self._reports.pop(login, None)
 
     def _forget(self) -> None:
         """Forget what is old. Reports lie in the order in which they came, so the old ones are first."""

@@ -149,31 +149,31 @@ class Clock:
 
 def test_the_newest_report_of_each_login_is_kept() -> None:
     clock = Clock()
-    reports = Reports(clock)
+    reports = Reports(KNOWN, clock)
     for cells in range(5):
         clock.now += timedelta(seconds=2)
-        reports.take("s001", json.dumps(SENT | {"cells": cells}).encode(), KNOWN)
-    reports.take("s002", json.dumps(SENT).encode(), KNOWN)
+        reports.take("s001", json.dumps(SENT | {"cells": cells}).encode())
+    reports.take("s002", json.dumps(SENT).encode())
     assert {login: report.cells for login, report in reports.all().items()} == {"s001": 4, "s002": 12}
     reports.drop("s002")
     assert reports.get("s002") is None
 
 
 def test_a_refused_report_leaves_the_last_one() -> None:
-    reports = Reports(Clock())
-    reports.take("s001", json.dumps(SENT).encode(), KNOWN)
+    reports = Reports(KNOWN, Clock())
+    reports.take("s001", json.dumps(SENT).encode())
     with pytest.raises(BadReportError):
-        reports.take("s001", b"{}", KNOWN)
+        reports.take("s001", b"{}")
     assert (kept := reports.get("s001"))
     assert kept.cells == 12
 
 
 def test_reports_are_forgotten_after_a_days_lessons() -> None:
     clock = Clock()
-    reports = Reports(clock)
-    reports.take("s001", json.dumps(SENT).encode(), KNOWN)
+    reports = Reports(KNOWN, clock)
+    reports.take("s001", json.dumps(SENT).encode())
     clock.now += KEPT / 2
-    reports.take("s002", json.dumps(SENT).encode(), KNOWN)
+    reports.take("s002", json.dumps(SENT).encode())
     clock.now += KEPT / 2 + timedelta(seconds=1)
     assert reports.get("s001") is None
     assert list(reports.all()) == ["s002"]

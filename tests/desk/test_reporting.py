@@ -1,0 +1,80 @@
+"""Reports as they come in at the desk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from gpuclass.desk.context import Desk
+from gpuclass.desk.reporting import KNOWN_FOR_S, Known
+from gpuclass.exchange.store.courses import Courses
+from tests.desk.conftest import Browsers
+
+REPORT: dict[str, Any] = {
+    "session": "00-warm-up",
+    "kind": "lecture",
+    "cells": 3,
+    "errors": [{"class": "NameError", "count": 2}],
+    "repeated": 2,
+    "busy": False,
+    "at": "2026-12-01T00:00:00+00:00",
+}
+Container = Callable[[str], httpx.AsyncClient]
+
+
+async def test_a_server_reports_on_its_own_student_whatever_it_says(desk: Desk, container: Container) -> None:
+    for sent in (REPORT, REPORT | {"login": "s002", "user": "s002", "cells": 4}):
+        assert (await container("s001").post("report", json=sent)).status_code == 204
+    (kept,) = desk.reports.all().items()
+    assert (kept[0], kept[1].session, kept[1].cells) == ("s001", "00-warm-up", 4)
+
+
+@pytest.mark.parametrize("login", ["", "nobody", "noscope"])
+async def test_who_is_not_in_the_class_reports_nothing(login: str, desk: Desk, container: Container) -> None:
+    assert (await container(login).post("report", json=REPORT)).status_code == 401
+    assert desk.reports.all() == {}
+
+
+async def test_a_browsers_session_cannot_report(desk: Desk, browser: Browsers) -> None:
+    assert (await browser("s001").post("/services/desk/own/report", json=REPORT)).status_code == 401
+    assert desk.reports.all() == {}
+
+
+@pytest.mark.parametrize("login", ["teacher", "mentor1", "root1"])
+async def test_nothing_is_kept_of_those_who_teach(login: str, desk: Desk, container: Container) -> None:
+    assert (await container(login).post("report", json=REPORT)).status_code == 204
+    assert desk.reports.all() == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"<b>", 422), (json.dumps(REPORT).encode().ljust(5000), 422), (b" " * 10**6, 413)]
+)
+async def test_what_is_no_report_is_refused(body: bytes, status: int, desk: Desk, container: Container) -> None:
+    assert (await container("s001").post("report", content=body)).status_code == status
+    assert desk.reports.all() == {}
+
+
+async def test_reports_that_were_turned_off_are_not_kept(app: FastAPI, desk: Desk, container: Container) -> None:
+    off = desk.settings.model_copy(update={"desk": desk.settings.desk.model_copy(update={"reports": False})})
+    app.state.desk = replace(desk, settings=off)
+    assert (await container("s001").post("report", json=REPORT)).status_code == 403
+    assert desk.reports.all() == {}
+
+
+def test_an_assignment_that_a_teacher_released_is_known_soon(desk: Desk) -> None:
+    now = 0.0
+    Courses(desk.exchange, desk.settings.course, desk.accounts.roster)
+    known = Known(desk.settings, desk.exchange, lambda: now)
+    assert "00-warm-up" in known
+    assert "99-own" not in known
+    desk.exchange.release(desk.settings.course, "99-own", {"a.ipynb": b"{}"}, by="teacher")
+    assert "99-own" not in known, "the exchange is not asked for every report"
+    now = KNOWN_FOR_S
+    assert "99-own" in known
+    assert "일기" not in known
