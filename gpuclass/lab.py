@@ -25,6 +25,7 @@ from traitlets import default, import_item
 from gpuclass.exchange.client.background import Background
 from gpuclass.exchange.client.following import Following
 from gpuclass.noticeboard import NoticeBoard
+from gpuclass.panel import PanelHandler
 from gpuclass.reporting import wanted
 from gpuclass.singleuser import INSTRUCTOR
 
@@ -161,6 +162,7 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
         (r"/gpuclass/seat", SeatHandler, {"board": NoticeBoard()}),
+        (r"/gpuclass/panel(?:/(?P<path>[a-z/]*))?", PanelHandler),
     ]
     handlers += [(path, LazyHandler, {"target": target, "server": server}) for path, target in LAZY_HANDLERS.items()]
     server.web_app.add_handlers(  # type: ignore[no-untyped-call]  # tornado's lacks an annotation

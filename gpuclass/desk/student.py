@@ -155,16 +155,18 @@ def _values(desk: Desk, person: Person) -> dict[str, Any]:
 @router.get("/me")
 def me(request: Request, desk: TheDesk, person: Someone) -> Response:
     """The page of whoever asks."""
-    return desk.pages.page(request, person, "me.html", **_values(desk, person))
+    return desk.pages.page(request, person, "me.html", panel=False, **_values(desk, person))
 
 
 @router.get("/me/now")
 def me_now(request: Request, desk: TheDesk, person: Someone) -> Response:
     """The part of that page which changes by itself."""
-    return desk.pages.page(request, person, "parts/me.html", **_values(desk, person))
+    return desk.pages.page(request, person, "parts/me.html", panel=False, **_values(desk, person))
 
 
 @router.get("/own/panel")
 def panel(request: Request, desk: TheDesk, person: Owner) -> Response:
-    """The same part for the panel in the owner's Lab; asked for by their server, with its token."""
-    return desk.pages.page(request, None, "parts/me.html", **_values(desk, person))
+    """The same part as a page for the panel in the owner's Lab; asked for by their server, with its token."""
+    return desk.pages.page(
+        request, None, "panel.html", panel=True, site=desk.settings.desk_site, **_values(desk, person)
+    )

@@ -60,3 +60,15 @@ async def test_a_containers_token_begins_no_session_at_the_desk(inside: Inside, 
     query = f"client_id=service-desk&redirect_uri={back}&response_type=code&state=x"
     found = await inside.tries(f"http('GET', '{hub}/oauth2/authorize?{query}')")
     assert "/hub/login?" in found["url"], found
+
+
+async def test_a_students_server_has_their_panel_and_no_other_way_to_the_desk(classroom: OpenClass) -> None:
+    async with classroom.visitor("s001") as student:
+        await student.log_in()
+        await student.start_server()
+        panel = await student.request("GET", f"{student.server}/gpuclass/panel")
+        assert panel.status_code == 200, panel.text
+        assert "내 과제" in panel.text
+        for path in ("board", "me", "hand/../../me"):
+            answer = await student.request("GET", f"{student.server}/gpuclass/panel/{path}")
+            assert answer.status_code == 404, path

@@ -1,5 +1,5 @@
 /*
- * The seat in Lab's status bar, and notices about it and about submissions.
+ * The seat in Lab's status bar, notices about it and about submissions, and the class desk's panel.
  *
  * A prebuilt extension written by hand: the file is what a bundler would have made, a module-federation container with
  * init() and get(), so the image needs no Node and the page loads one small script. Everything that is said comes from
@@ -13,6 +13,7 @@
   const SEEN = "gpuclass-seen-notices";
   const MORE = { ko: "자세히", en: "More" };
   const NOTICE = { ko: "알림", en: "Notice" };
+  const PANEL = { ko: "내 수업", en: "My class" };
   // nbgrader shows why a submission failed in a <pre>, which cuts a sentence off at the dialog's edge.
   const SENTENCES_WRAP = "#submission-message pre { white-space: pre-wrap; font-family: inherit; line-height: 1.6 }";
   let scope;
@@ -30,7 +31,7 @@
     );
     return {
       id: "gpuclass:seat",
-      description: "The seat in the status bar, and notices about it",
+      description: "The seat in the status bar, notices, and the class desk's panel",
       autoStart: true,
       optional: [statusbar.IStatusBar, translation.ITranslator],
       activate: (app, bar, translator) => activate(app, bar, translator, { apputils, services, widgets }),
@@ -110,6 +111,45 @@
     }
     document.addEventListener("visibilitychange", () => void (document.hidden || ask()));
     void app.restored.then(turn);
+    addPanel(app, language, { services, widgets });
+  }
+
+  /** My server, assignments and hand, as the class desk tells them; asked for only while somebody looks. */
+  function addPanel(app, language, { services, widgets }) {
+    const settings = app.serviceManager.serverSettings;
+    const url = settings.baseUrl + "gpuclass/panel";
+    const panel = new widgets.Widget();
+    panel.id = "gpuclass-panel";
+    panel.title.label = PANEL[language];
+    panel.title.caption = PANEL[language];
+    panel.node.style.cssText = "display:flex;flex-direction:column;background:var(--jp-layout-color1)";
+    // No script runs in the frame and it has no origin: whatever stands there cannot act as the person who looks.
+    const frame = document.createElement("iframe");
+    frame.setAttribute("sandbox", "allow-popups allow-popups-to-escape-sandbox");
+    frame.title = PANEL[language];
+    frame.style.cssText = "flex:1;border:0;width:100%";
+    panel.node.append(frame);
+    let told = "";
+
+    const send = (path, init) => services.ServerConnection.makeRequest(url + path, init, settings);
+    async function look() {
+      if (!panel.isVisible || document.hidden) {
+        return;
+      }
+      try {
+        const theme = document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
+        const html = (await (await send("", {})).text()).replace("<html ", `<html data-bs-theme="${theme}" `);
+        if (html !== told) {
+          told = html;
+          frame.srcdoc = html;
+        }
+      } catch {
+        // Lab itself says when its server is away.
+      }
+    }
+    panel.onAfterShow = () => void look();
+    setInterval(() => void look(), POLL_MS);
+    app.shell.add(panel, "right", { rank: 100 });
   }
 
   (window._JUPYTERLAB = window._JUPYTERLAB || {}).gpuclass = {
