@@ -67,11 +67,12 @@ class Report:
         errors = [{"class": error.name, "count": error.count} for error in self.errors]
         return asdict(self) | {"errors": errors, "at": self.at.isoformat(timespec="seconds")}
 
-    def told(self, language: str) -> str:
+    def told(self, language: str, *, late: bool = False) -> str:
         """All that teachers are told, line by line, for the student whose it is.
 
         Args:
             language: "ko" or "en".
+            late: whether the server has been silent since.
         """
         words = WORDS.get(language, WORDS["en"])
         errors = ", ".join(words["error"].format(name=error.name, count=error.count) for error in self.errors)
@@ -80,7 +81,7 @@ class Report:
             words["cells"].format(count=self.cells),
             words["errors"].format(errors=errors) if errors else words["no errors"],
             words["repeated"].format(count=self.repeated) if self.repeated > 1 else "",
-            words["busy" if self.busy else "idle"],
+            words["late" if late else "busy" if self.busy else "idle"],
             words["never"],
         ]
         return "\n".join(line for line in lines if line)
@@ -205,6 +206,7 @@ WORDS = {
         "repeated": "같은 셀에서 같은 오류가 이어서 {count}번 났어요.",
         "busy": "지금 셀이 실행되고 있어요.",
         "idle": "지금 실행되고 있는 셀은 없어요.",
+        "late": "그 뒤로는 서버에서 소식이 없어요.",
         "never": "선생님께 보이는 것은 이것뿐이에요. 코드, 출력, 글, 파일 내용은 전하지 않아요.",
     },
     "en": {
@@ -218,6 +220,7 @@ WORDS = {
         "repeated": "The same cell has failed with the same error {count} times in a row.",
         "busy": "A cell is running now.",
         "idle": "No cell is running now.",
+        "late": "Nothing has been heard of your server since.",
         "never": "That is all that teachers see. Code, output, text and the content of files are not told.",
     },
 }

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gpuclass.desk.context import Desk, Owner, Someone, TheDesk
+from gpuclass.desk.context import Desk, Owner, Someone, TheDesk, Tongue
 from gpuclass.exchange.opening import opening
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.reading import Own, Released, own_submissions, releases
 from gpuclass.gpus.model import Lease, State
-from gpuclass.roster import Person
-from gpuclass.settings import FeedbackPolicy
+from gpuclass.roster import Person, Role
+from gpuclass.settings import FeedbackPolicy, Language
 
 router = APIRouter()
 
@@ -141,32 +141,41 @@ def assignments(desk: Desk, login: str) -> list[Work]:
     ]
 
 
-def _values(desk: Desk, person: Person) -> dict[str, Any]:
+def told(desk: Desk, login: str, language: Language) -> list[str] | None:
+    """What teachers see of somebody's notebooks; empty before the first report, None where notebooks report nothing."""
+    if not desk.settings.desk.reports:
+        return None
+    report = desk.reports.get(login)
+    return report.told(language, late=report.late(datetime.now(UTC))).splitlines() if report else []
+
+
+def _values(desk: Desk, person: Person, language: Language) -> dict[str, Any]:
     queue = [request.user for request in desk.ledger.queue()]
     return {
         "owner": person,
         "server": server(person.login, desk.ledger.live(), queue),
         "sessions": desk.settings.curriculum.sessions,
         "assignments": assignments(desk, person.login),
+        "told": told(desk, person.login, language) if person.role is Role.STUDENT else None,
         "lab": f"{desk.settings.site_of(person.login)}/user/{person.login}/lab",
     }
 
 
 @router.get("/me")
-def me(request: Request, desk: TheDesk, person: Someone) -> Response:
+def me(request: Request, desk: TheDesk, person: Someone, language: Tongue) -> Response:
     """The page of whoever asks."""
-    return desk.pages.page(request, person, "me.html", panel=False, **_values(desk, person))
+    return desk.pages.page(request, person, "me.html", panel=False, **_values(desk, person, language))
 
 
 @router.get("/me/now")
-def me_now(request: Request, desk: TheDesk, person: Someone) -> Response:
+def me_now(request: Request, desk: TheDesk, person: Someone, language: Tongue) -> Response:
     """The part of that page which changes by itself."""
-    return desk.pages.page(request, person, "parts/me.html", panel=False, **_values(desk, person))
+    return desk.pages.page(request, person, "parts/me.html", panel=False, **_values(desk, person, language))
 
 
 @router.get("/own/panel")
-def panel(request: Request, desk: TheDesk, person: Owner) -> Response:
+def panel(request: Request, desk: TheDesk, person: Owner, language: Tongue) -> Response:
     """The same part as a page for the panel in the owner's Lab; asked for by their server, with its token."""
     return desk.pages.page(
-        request, None, "panel.html", panel=True, site=desk.settings.desk_site, **_values(desk, person)
+        request, None, "panel.html", panel=True, site=desk.settings.desk_site, **_values(desk, person, language)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,3 +74,20 @@ async def test_a_students_server_has_their_panel_and_no_other_way_to_the_desk(cl
         for path in ("board", "me", "hand/../../me"):
             answer = await student.request("GET", f"{student.server}/gpuclass/panel/{path}")
             assert answer.status_code == 404, path
+
+
+async def test_a_students_notebook_reports_to_the_desk_and_the_student_reads_what(classroom: OpenClass) -> None:
+    async with classroom.visitor("s002") as student:
+        await student.log_in()
+        await student.start_server()
+        path = "notebooks/mine.ipynb"  # in no session's folder
+        asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+        session = await student.call("POST", f"{student.server}/api/sessions", json=asked)
+        async with student.connected(session["kernel"]["id"]) as kernel:
+            for _ in range(2):
+                assert (await kernel.run("raise LookupError('mine')")).error == "LookupError"
+        deadline = time.monotonic() + 15
+        while "LookupError 2번" not in (page := (await desk(student, classroom, "me"))[1]):
+            assert time.monotonic() < deadline, page
+            await asyncio.sleep(0.2)
+        assert "mine" not in page

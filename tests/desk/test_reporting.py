@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 
 from gpuclass.desk.context import Desk
 from gpuclass.desk.reporting import KNOWN_FOR_S, Known
+from gpuclass.desk.reports import LATE
 from gpuclass.exchange.store.courses import Courses
 from tests.desk.conftest import Browsers
 
@@ -78,3 +80,36 @@ def test_an_assignment_that_a_teacher_released_is_known_soon(desk: Desk) -> None
     now = KNOWN_FOR_S
     assert "99-own" in known
     assert "일기" not in known
+
+
+@pytest.mark.parametrize(("language", "line"), [("ko", "NameError 2번"), ("en", "NameError × 2")])
+async def test_a_student_reads_what_teachers_see_and_nobody_elses(
+    language: str, line: str, container: Container, browser: Browsers
+) -> None:
+    mine, theirs = browser("s001"), browser("s002")
+    for each in (mine, theirs):
+        await each.get(f"/services/desk/language/{language}")
+    assert line not in (await mine.page("me")).text
+    await container("s001").post("report", json=REPORT)
+    assert line in (await mine.page("me")).text
+    assert line in (await mine.page("me/now")).text
+    assert line not in (await theirs.page("me")).text
+
+
+async def test_a_server_that_went_silent_is_said_to_be(desk: Desk, container: Container, browser: Browsers) -> None:
+    await container("s001").post("report", json=REPORT | {"busy": True})
+    assert "실행되고 있어요" in (await browser("s001").page("me")).text
+    desk.reports._reports["s001"] = replace(desk.reports.all()["s001"], at=datetime.now(UTC) - 2 * LATE)
+    page = (await browser("s001").page("me")).text
+    assert "실행되고 있어요" not in page
+    assert "소식이 없어요" in page
+
+
+async def test_where_nothing_is_reported_the_page_says_nothing_of_it(
+    app: FastAPI, desk: Desk, browser: Browsers
+) -> None:
+    assert "선생님께 보이는 것" in (await browser("s001").page("me")).text
+    assert "선생님께 보이는 것" not in (await browser("mentor1").page("me")).text
+    off = desk.settings.model_copy(update={"desk": desk.settings.desk.model_copy(update={"reports": False})})
+    app.state.desk = replace(desk, settings=off)
+    assert "선생님께 보이는 것" not in (await browser("s001").page("me")).text
