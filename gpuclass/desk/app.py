@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__, roles
 from gpuclass.accounts import Accounts
-from gpuclass.desk import reporting, student
+from gpuclass.desk import acts, reporting, student
 from gpuclass.desk.audit import Audit
-from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, TheDesk
+from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, Teacher, TheDesk
 from gpuclass.desk.database import Database
 from gpuclass.desk.hubapi import Hub
 from gpuclass.desk.pages import HELPERS, HERE, LANGUAGE_COOKIE, LANGUAGES, N_, Pages, say
@@ -82,7 +82,7 @@ def create_app(
         title="gpuclass desk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.desk = desk
-    for part in (router, reporting.router, student.router):
+    for part in (router, acts.router, reporting.router, student.router):
         app.include_router(part, prefix=PREFIX)
     for name, folder in _static().items():
         app.mount(f"{PREFIX}/static/{name}", StaticFiles(directory=folder), name=name)
@@ -210,6 +210,19 @@ def choose_language(chosen: str, page: str = "") -> Response:
     if chosen in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, chosen, max_age=YEAR_S, path=f"{PREFIX}/", samesite="lax")
     return response
+
+
+@router.get("/audit")
+def who_did_what(request: Request, desk: TheDesk, person: Teacher, subject: str = "") -> Response:
+    """What teachers and mentors did, newest first."""
+    return desk.pages.page(
+        request,
+        person,
+        "audit.html",
+        subject=subject,
+        audit=desk.audit.newest(subject=subject or None),
+        names={each.login: each.name for each in desk.roster.people},
+    )
 
 
 @router.get("/health")

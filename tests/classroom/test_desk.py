@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from gpuclass.desk.acts import ACTS
 from gpuclass.rehearsal import Visitor
 from tests.classroom.conftest import OpenClass
 from tests.classroom.test_walls import PROBES, Inside
@@ -91,3 +93,63 @@ async def test_a_students_notebook_reports_to_the_desk_and_the_student_reads_wha
             assert time.monotonic() < deadline, page
             await asyncio.sleep(0.2)
         assert "mine" not in page
+
+
+async def press(visitor: Visitor, classroom: OpenClass, path: str, **fields: str) -> tuple[int, str]:
+    """Press the only button of a question page, as a browser without scripts would."""
+    site = classroom.settings.desk_site
+    url = f"{site}/services/desk/{path}"
+    page = await visitor.request("GET", url, headers={"Accept": "text/html"})
+    found = re.search(r'name="_xsrf" value="(\w+)"', page.text)
+    token = found[1] if found else ""
+    answer = await visitor.request(
+        "POST", url, follow=False, data={"_xsrf": token, **fields}, headers={"Origin": site, "Accept": "text/html"}
+    )
+    return answer.status_code, answer.headers.get("location", "")
+
+
+async def test_a_teacher_stops_and_starts_a_students_server_and_it_is_written_down(classroom: OpenClass) -> None:
+    async with classroom.visitor("s002") as student, classroom.visitor("teacher") as teacher:
+        await student.log_in()
+        await student.start_server()
+        await teacher.log_in()
+        assert await press(teacher, classroom, "student/s002/stop") == (
+            303,
+            "/services/desk/student/s002?said=stop",
+        )
+        for _ in range(60):
+            status, text = await desk(teacher, classroom, "student/s002")
+            if "꺼져 있어요" in text:
+                break
+            await asyncio.sleep(0.5)
+        assert "꺼져 있어요" in text
+        assert (await press(teacher, classroom, "student/s002/start"))[0] == 303
+        for _ in range(120):
+            status, text = await desk(teacher, classroom, "student/s002")
+            if "켜져 있어요" in text:
+                break
+            await asyncio.sleep(0.5)
+        assert (status, "켜져 있어요" in text) == (200, True)
+        _, text = await desk(teacher, classroom, "audit?subject=s002")
+        assert "stop" in text
+        assert "start" in text
+
+
+async def test_a_mentor_gets_nothing_of_another_team_by_any_address(classroom: OpenClass) -> None:
+    async with classroom.visitor("mentor1") as mentor:
+        await mentor.log_in()
+        assert (await desk(mentor, classroom, "student/s001"))[0] == 200
+        for path in ("student/s003", *(f"student/s003/{name}" for name in ACTS), "audit"):
+            status, text = await desk(mentor, classroom, path)
+            assert status == 403, path
+            assert "정세찬" not in text
+        for name in ACTS:
+            status, _ = await press(mentor, classroom, f"student/s003/{name}", assignment="00-warm-up", until="+1h")
+            assert status == 403, name
+
+
+async def test_a_student_reaches_nobody_elses_page(classroom: OpenClass) -> None:
+    async with classroom.visitor("s001") as student:
+        await student.log_in()
+        for path in ("student/s001", "student/s002", "student/s002/stop", "audit"):
+            assert (await desk(student, classroom, path))[0] == 403, path
