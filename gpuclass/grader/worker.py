@@ -36,7 +36,7 @@ POLL_SECONDS = 0.3
 ENGINE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between tries while the engine does not answer
 DISK_WAIT = 10.0  # seconds between tries while the disk is full
 DISK_TROUBLE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))  # pass when somebody makes room
-TRIES = 2  # of a job whose grading process died
+DEATH_WAITS = (1.0, 5.0, 20.0)  # seconds until a job whose grading process died is tried again; then it fails
 
 log = logging.getLogger("gpuclass.grading")
 
@@ -260,9 +260,10 @@ class Worker:
             try:
                 graded = grader.grade(task)
             except ChildDied:
-                deaths += 1
-                if deaths >= TRIES or self._stopping.is_set():
+                if deaths >= len(DEATH_WAITS) or self._stopping.is_set():
                     raise
+                self._wait(DEATH_WAITS[deaths])  # whoever killed it, such as a machine without memory, may be gone then
+                deaths += 1
                 continue
             if not graded.engine_failed or self._stopping.is_set():
                 return graded
