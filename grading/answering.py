@@ -19,6 +19,7 @@ from typing import Any
 
 from channel import Outputs, ours
 from door import Decoder, DoorError, Encoder
+from handle import abilities
 from library import blank, fill, new_generator, set_generator
 from side import Side
 
@@ -142,7 +143,7 @@ class Answering(Side):
             self._objects.append(value)
         kind = type(value)
         classes = [f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__]
-        return ["h", number, kind.__name__, callable(value), classes[:20]]
+        return ["h", number, kind.__name__, abilities(value), classes[:20]]
 
     def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
         """An object of the student's by its number, or a stand-in for one of the test's."""

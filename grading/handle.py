@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
 TEXT_LIMIT = 2000  # characters of the text of an object
@@ -20,7 +21,10 @@ class Refusing(Protocol):
 
 
 class Handle:
-    """An object in the student's process. What is done with it is done there; it never decides a comparison."""
+    """An object in the student's process. What is done with it is done there; it never decides a comparison.
+
+    Every handle is of a subclass with its object's own abilities: ``class_with``.
+    """
 
     __slots__ = ("_kind", "_number", "_of", "_open", "_path", "_referee")
 
@@ -36,10 +40,6 @@ class Handle:
         """What `isinstance` asks when its type is not the answer: the library's class that it says it derives from."""
         return (self._open and self._of) or Handle
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it, there."""
-        return self._do("call", "()", *args, **kwargs)
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             if name in ("__name__", "__qualname__"):
@@ -49,6 +49,58 @@ class Handle:
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._do("setattr", "", name, value)
+
+    def __bool__(self) -> bool:
+        return bool(self._plain("bool", bool))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self._do("deepcopy", "")
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, Handle) and bool(self._plain("isinstance", bool, value))
+
+    def __str__(self) -> str:
+        return str(self._plain("str", str))[:TEXT_LIMIT] if self._open else repr(self)
+
+    def __repr__(self) -> str:
+        return f"<student's {self._kind}>"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Handle) and self._open and other._open:
+            return self is other
+        raise self._referee.refuse(self, "==")
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def _refused(self, *_: object) -> NoReturn:
+        raise self._referee.refuse(self, "<, + and the like")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __round__ = __index__ = _refused
+    __pow__ = __mod__ = __floordiv__ = __and__ = __or__ = __xor__ = __invert__ = __format__ = _refused
+    __reduce_ex__ = __array__ = __complex__ = _refused
+
+    def _do(self, op: str, step: str, *args: Any, **kwargs: Any) -> Any:
+        if not self._open:
+            raise self._referee.refuse(self, op)
+        return self._referee.student(op, self._path + step, (self, *args), kwargs)
+
+    def _plain(self, op: str, kind: type, *args: Any) -> Any:
+        value = self._do(op, "", *args)
+        if type(value) is not kind:
+            raise self._referee.refuse(self, op)
+        return value
+
+
+class _Protocol(Handle):
+    """What Python's syntax and built-in functions ask of an object. A handle has of it what its object has."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it, there."""
+        return self._do("call", "()", *args, **kwargs)
 
     def __getitem__(self, key: Any) -> Any:
         return self._do("item", "[]", key)
@@ -80,47 +132,26 @@ class Handle:
     def __float__(self) -> float:
         return float(self._plain("float", float))
 
-    def __bool__(self) -> bool:
-        return bool(self._plain("bool", bool))
 
-    def __deepcopy__(self, memo: Any) -> Any:
-        return self._do("deepcopy", "")
+ABILITIES = tuple(name for name, each in vars(_Protocol).items() if callable(each))
+"""Names of methods whose presence a test can tell from outside: ``callable``, ``hasattr``, ``collections.abc``."""
 
-    def __instancecheck__(self, value: object) -> bool:
-        return type(value) is Handle and bool(self._plain("isinstance", bool, value))
 
-    def __str__(self) -> str:
-        return str(self._plain("str", str))[:TEXT_LIMIT] if self._open else repr(self)
+def abilities(value: object) -> list[str]:
+    """Which of ``ABILITIES`` an object has, by its class; asked on the student's side."""
+    has: dict[str, object] = {}
+    for each in reversed(type(value).__mro__):  # getattr would find what its metaclass has: every class can be called
+        has |= vars(each)
+    return [name for name in ABILITIES if has.get(name) is not None]
 
-    def __repr__(self) -> str:
-        return f"<student's {self._kind}>"
 
-    def __eq__(self, other: object) -> bool:
-        if type(other) is Handle and self._open and other._open:
-            return self is other
-        raise self._referee.refuse(self, "==")
+@lru_cache(maxsize=64)
+def class_with(names: frozenset[str]) -> type[Handle]:
+    """The class of handles of objects that have these abilities.
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def _refused(self, *_: object) -> NoReturn:
-        raise self._referee.refuse(self, "<, + and the like")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refused
-    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __round__ = __index__ = _refused
-    __pow__ = __mod__ = __floordiv__ = __and__ = __or__ = __xor__ = __invert__ = __format__ = _refused
-    __reduce_ex__ = __array__ = __complex__ = _refused
-
-    def _do(self, op: str, step: str, *args: Any, **kwargs: Any) -> Any:
-        if not self._open:
-            raise self._referee.refuse(self, op)
-        return self._referee.student(op, self._path + step, (self, *args), kwargs)
-
-    def _plain(self, op: str, kind: type, *args: Any) -> Any:
-        value = self._do(op, "", *args)
-        if type(value) is not kind:
-            raise self._referee.refuse(self, op)
-        return value
+    They are as the student's side says. To claim one costs as much as to have it: what it then does is asked there.
+    """
+    return type("Handle", (Handle,), {"__slots__": ()} | {name: vars(_Protocol)[name] for name in names})
 
 
 def known_class(names: list[object], shared: dict[str, type]) -> type | None:

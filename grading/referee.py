@@ -30,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))  # Python starts isolated: it knows no folder of ours
 from channel import TEST_NAME, Channel, Outputs, Stream, explain
 from door import DOOR, Decoder, DoorError, Encoder
-from handle import CLASSES_LIMIT, TEXT_LIMIT, Handle, known_class
+from handle import ABILITIES, CLASSES_LIMIT, TEXT_LIMIT, Handle, class_with, known_class
 from instructor import bound, is_literal, parsed
 from instructor import contract as contract_of
 from library import class_of, generator, state
@@ -178,7 +178,7 @@ class Referee(Side):
 
     def describe(self, value: object, encoder: Encoder) -> list[Any]:
         """A handle's number; a tensor that needs a gradient; a name in a library; or a number for what is lent."""
-        if type(value) is Handle:
+        if isinstance(value, Handle):
             return ["h", value._number]
         torch = sys.modules.get("torch")
         if torch and type(value) in (torch.Tensor, torch.nn.Parameter):
@@ -212,7 +212,7 @@ class Referee(Side):
     def _shared_home(self, value: object) -> tuple[str, str] | None:
         """For a module or data set of a class that a read-only cell defines: no module, and the class's name."""
         torch = sys.modules.get("torch")
-        if not torch or not isinstance(value, torch.nn.Module) or type(value) is Handle:
+        if not torch or not isinstance(value, torch.nn.Module) or isinstance(value, Handle):
             return None
         if self.shared.get(type(value).__name__) is not type(value):
             raise DoorError(
@@ -236,12 +236,13 @@ class Referee(Side):
     def rebuild(self, raw: list[Any], decoder: Decoder) -> Any:
         """A handle, open only where the contract has one; or what was lent."""
         match raw:
-            case ["h", int() as number, str() as kind, bool(), list() as classes] if (
+            case ["h", int() as number, str() as kind, list() as able, list() as classes] if (
                 type(number) is int and number >= 0
             ):
                 # What an object may be used for depends on where it turns up, not on what it was elsewhere.
                 shown = re.sub(r"\W", "", kind)[:NAME_LIMIT]
-                made = Handle(self, number, self._path, shown, self._may_be_used(), known_class(classes, self.shared))
+                kind_of = class_with(frozenset(name for name in ABILITIES if name in able))
+                made = kind_of(self, number, self._path, shown, self._may_be_used(), known_class(classes, self.shared))
                 return self._handles.setdefault((number, self._path), made)
             case ["cb", int() as number] if type(number) is int and number in self._lent:
                 return self._lent[number]
@@ -440,7 +441,7 @@ class Tests:
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             self._referee.finish()
-            if type(value) is Handle:
+            if isinstance(value, Handle):
                 raise self._referee.refuse(value, "a test's last value")  # noqa: TRY301  # like any other fault
             if value is not None:
                 self._outputs.result(repr(_plain_number(value)))

@@ -120,6 +120,8 @@ PASSES = {
     "functions in a test": "def f(): return add(limit_of_student, 1)\nassert f() == 5",
     "class bodies": "class C:\n    x = limit_of_student\n    f = add\nassert C.x == 4 and C.f(1, 2) == 3",
     "objects": "c = Counter(3)\nassert c.value == 3 and c.up() == 5 and c.value == 5",
+    "what an object can do": "c = Counter(1)\nassert callable(add) and callable(Counter) and not callable(c)\n"
+    "assert hasattr(c, '__len__') and not hasattr(add, '__len__') and not hasattr(c, '__next__')",
     "objects with a length": "c = Counter(3)\nassert len(c) == 3 and list(c) == [0, 1, 2]",
     "objects made with a call-back": "c = Called(lambda: 3)\nassert c.get() == 3",
     "setting an attribute": "c = Counter(3)\nc.value = 8\nassert c.up() == 10",

@@ -645,4 +645,42 @@ assert len(forward_all(model, [torch.ones(1, 2), torch.ones(4, 2)])) == 2
 assert seen == [(1, 3), (4, 3)]
 """,
     ),
+    "that something can be called": Pattern(
+        "def doubled(x):\n    return 2 * x",
+        "doubled = object()",
+        "assert callable(doubled)",
+    ),
+    "that an object has a length and can be iterated": Pattern(
+        """
+class Vocabulary:
+    def __init__(self):
+        self.words = ["a", "b"]
+    def __len__(self):
+        return len(self.words)
+    def __iter__(self):
+        return iter(self.words)
+""",
+        "class Vocabulary:\n    pass",
+        "import collections.abc\nwords = Vocabulary()\nassert hasattr(words, '__len__')\n"
+        "assert isinstance(words, collections.abc.Iterable)\nassert not callable(words)",
+    ),
+    "an iterator, which a list is not": Pattern(
+        "def rounds():\n    return iter(Rounds())\nclass Rounds:\n    def __iter__(self):\n        yield 1",
+        "def rounds():\n    return Rounds()\nclass Rounds:\n    pass",
+        "import collections.abc\nassert isinstance(rounds(), collections.abc.Iterator)",
+    ),
+    "a data set without an iterator is gone through by its items": Pattern(
+        """
+class Cubes(Dataset):
+    def __len__(self):
+        return 3
+    def __getitem__(self, i):
+        if i >= 3:
+            raise IndexError(i)
+        return i ** 3
+""",
+        "class Cubes(Dataset):\n    def __len__(self):\n        return 3\n"
+        "    def __getitem__(self, i):\n        raise IndexError(i)",
+        "cubes = Cubes()\nassert not hasattr(cubes, '__iter__')\nassert [each for each in cubes] == [0, 1, 8]",
+    ),
 }
