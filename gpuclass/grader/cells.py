@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -21,6 +22,7 @@ class Cell:
         original: the same cell in the instructor's notebook, if it has one.
         locked: the student could not change it.
         grade_id: nbgrader's name for it; empty if it has none.
+        passed: for a test, the instructor's cells before it that the submission has lost, and whether each is read-only.
     """
 
     source: str
@@ -29,6 +31,7 @@ class Cell:
     original: str | None = None
     locked: bool = False
     grade_id: str = ""
+    passed: tuple[tuple[str, bool], ...] = ()
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -56,6 +59,28 @@ def originals(source: NotebookNode) -> dict[str, str]:
     """The code cells of the instructor's notebook that are no tests, by grade_id or else by their place."""
     code = [cell for cell in code_cells(source) if not is_test(cell)]
     return {grade_id(cell) or f"{number}.": str(cell.source) for number, cell in enumerate(code)}
+
+
+def with_passed(cells: Iterable[Cell], source: NotebookNode) -> list[Cell]:
+    """The same cells, each test with the instructor's cells that it should come after and that nobody reached.
+
+    A student can delete an answer cell, or its mark. What a test before it called by the answer's names would else be
+    taken for the answer.
+    """
+    order = code_cells(source)
+    names = [grade_id(cell) or f"{number}." for number, cell in enumerate(order)]
+    reached: set[str] = set()
+    found = []
+    for cell in cells:
+        reached.add(cell.grade_id)
+        passed: tuple[tuple[str, bool], ...] = ()
+        if cell.test and cell.grade_id in names:
+            before = zip(names[: names.index(cell.grade_id)], order, strict=False)
+            lost = [(name, own) for name, own in before if name not in reached and not is_test(own)]
+            passed = tuple((str(own.source), is_locked(own)) for _, own in lost)
+            reached |= {name for name, _ in lost}
+        found.append(replace(cell, passed=passed) if passed else cell)
+    return found
 
 
 def beside(folder: Path) -> dict[str, bytes]:
