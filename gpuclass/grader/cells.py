@@ -22,7 +22,7 @@ class Cell:
         original: the same cell in the instructor's notebook, if it has one.
         locked: the student could not change it.
         grade_id: nbgrader's name for it; empty if it has none.
-        passed: for a test, the instructor's cells before it that the submission has lost, and whether each is read-only.
+        passed: for a test, the instructor's cells before it that the submission lost, and whether each is read-only.
     """
 
     source: str
