@@ -24,6 +24,7 @@ from traitlets import default, import_item
 
 from gpuclass.exchange.client.background import Background
 from gpuclass.exchange.client.following import Following
+from gpuclass.following_desk import FollowingDesk
 from gpuclass.noticeboard import NoticeBoard
 from gpuclass.panel import PanelHandler
 from gpuclass.reporting import wanted
@@ -158,10 +159,13 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
     )
     settings["gpuclass_outbox"] = Background(Path.home())
     settings["gpuclass_following"] = Following(Path.home())
+    url = os.environ.get("GPUCLASS_DESK_URL")
+    desk = FollowingDesk(url, os.environ.get("JUPYTERHUB_API_TOKEN", "")) if url else None
+    settings["gpuclass_desk"] = desk
     handlers: list[tuple[Any, ...]] = [
         (r"/nbgrader_version", VersionHandler),
         (r"/gpuclass/curriculum", CurriculumHandler, {"curriculum": curriculum}),
-        (r"/gpuclass/seat", SeatHandler, {"board": NoticeBoard()}),
+        (r"/gpuclass/seat", SeatHandler, {"board": NoticeBoard(desk=desk.notices if desk else tuple)}),
         (r"/gpuclass/panel(?:/(?P<path>[a-z/]*))?", PanelHandler),
     ]
     handlers += [(path, LazyHandler, {"target": target, "server": server}) for path, target in LAZY_HANDLERS.items()]
@@ -186,6 +190,9 @@ async def _start_jupyter_server_extension(server: ServerApp) -> None:
     outbox.start()
     following: Following = server.web_app.settings["gpuclass_following"]
     following.start()
+    desk: FollowingDesk | None = server.web_app.settings["gpuclass_desk"]
+    if desk:
+        desk.start()
     if wanted(os.environ):
         from gpuclass.reporting.posting import reporting
 

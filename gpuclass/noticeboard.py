@@ -36,6 +36,7 @@ class NoticeBoard:
         environ, notices, cgroups: where seat, notices and limits are; see gpuclass.seat.
         now: seconds since the epoch.
         home: where the exchange's plugin keeps what it has to tell.
+        desk: gives what the class desk tells.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class NoticeBoard:
         cgroups: Path = cgroup.CGROUPS,
         now: Callable[[], float] = time.time,
         home: Path | None = None,
+        desk: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self.environ = environ
         self.notices = notices
         self.cgroups = cgroups
         self.now = now
+        self.desk = desk
         self.home = home or Path(environ.get("HOME", "/"))
         self._kills = 0  # a container begins with none
         self._killed: dict[str, Any] | None = None
@@ -71,6 +74,7 @@ class NoticeBoard:
             "notices": [
                 *posted(self.notices, card.language, self.now()),
                 *self._own(card),
+                *holding(self.desk(), card.language, self.now()),
                 *self._exchange(card.language),
             ],
         }

@@ -161,13 +161,15 @@ def look(request: Request, desk: TheDesk, person: Helper, student: Student, said
     """One student, and what can be done."""
     queue = [each.user for each in desk.ledger.queue()]
     now = server(student.login, desk.ledger.live(), queue)
+    report = desk.reports.get(student.login)
     return desk.pages.page(
         request,
         person,
         "student.html",
         student=student,
         server=now,
-        report=desk.reports.get(student.login),
+        report=report,
+        late=report is not None and report.late(desk.database.clock()),
         assignments=assignments(desk, student.login),
         acts=offered(desk, person, now.gpu, now.state != "off"),
         said=ACTS[said].done if said in ACTS and said != "card" else "",

@@ -18,14 +18,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gpuclass import __version__, roles
 from gpuclass.accounts import Accounts
-from gpuclass.desk import acts, reporting, student
+from gpuclass.desk import acts, hands, messages, reporting, student
 from gpuclass.desk.audit import Audit
 from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, Teacher, TheDesk
 from gpuclass.desk.database import Database
+from gpuclass.desk.hands import Hands
 from gpuclass.desk.hubapi import Hub
+from gpuclass.desk.messages import Messages
 from gpuclass.desk.pages import HELPERS, HERE, LANGUAGE_COOKIE, LANGUAGES, N_, Pages, say
 from gpuclass.desk.reports import Reports
 from gpuclass.desk.session import PREFIX, LogInFailed, Session
+from gpuclass.desk.wakeups import Wakeups
 from gpuclass.exchange.service.connections import Guarded
 from gpuclass.exchange.service.identity import Identity
 from gpuclass.exchange.store.store import Store
@@ -54,6 +57,7 @@ def create_app(
     session = session or Session(settings, secret)
     database = database or Database(settings.desk_path)
     exchange = Store(settings.exchange_folder, attempts=settings.grading.attempts)
+    audit, wakeups = Audit(database), Wakeups()
     desk = Desk(
         settings=settings,
         accounts=Accounts(settings.accounts_path),
@@ -61,7 +65,10 @@ def create_app(
         session=session,
         hub=hub or Hub(settings.hub_api, secret),
         database=database,
-        audit=Audit(database),
+        audit=audit,
+        hands=Hands(database, audit, wakeups),
+        messages=Messages(database, audit, wakeups),
+        wakeups=wakeups,
         exchange=exchange,
         ledger=Ledger(settings.ledger_path),
         reports=Reports(reporting.Known(settings, exchange)),
@@ -82,7 +89,7 @@ def create_app(
         title="gpuclass desk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.desk = desk
-    for part in (router, acts.router, reporting.router, student.router):
+    for part in (router, acts.router, hands.router, messages.router, reporting.router, student.router):
         app.include_router(part, prefix=PREFIX)
     for name, folder in _static().items():
         app.mount(f"{PREFIX}/static/{name}", StaticFiles(directory=folder), name=name)

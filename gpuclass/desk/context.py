@@ -7,7 +7,7 @@ session, and the token inside a container, which acts for its owner alone and be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Path
 from starlette.requests import Request
@@ -25,6 +25,11 @@ from gpuclass.gpus.ledger import Ledger
 from gpuclass.roster import Person, Role, Roster
 from gpuclass.settings import Language, Settings
 
+if TYPE_CHECKING:
+    from gpuclass.desk.hands import Hands
+    from gpuclass.desk.messages import Messages
+    from gpuclass.desk.wakeups import Wakeups
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -37,6 +42,9 @@ class Desk:
     hub: Hub
     database: Database
     audit: Audit
+    hands: Hands
+    messages: Messages
+    wakeups: Wakeups
     exchange: Store
     ledger: Ledger
     reports: Reports

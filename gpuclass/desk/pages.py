@@ -58,7 +58,12 @@ EVERYBODY = frozenset(Role)
 TEACHERS = frozenset({Role.INSTRUCTOR, Role.OPERATOR})
 HELPERS = TEACHERS | {Role.MENTOR}
 
-LINKS = (Link("me", N_("My page"), EVERYBODY), Link("audit", N_("Who did what"), TEACHERS))
+LINKS = (
+    Link("me", N_("My page"), EVERYBODY),
+    Link("hands", N_("Hands"), HELPERS),
+    Link("messages", N_("Messages"), HELPERS),
+    Link("audit", N_("Who did what"), TEACHERS),
+)
 """In this order; each only for whom it is of use. That is no wall: every page checks for itself."""
 
 

@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gpuclass.desk import hands
 from gpuclass.desk.context import Desk, Owner, Someone, TheDesk, Tongue
 from gpuclass.exchange.opening import opening
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
@@ -153,6 +154,9 @@ def _values(desk: Desk, person: Person, language: Language) -> dict[str, Any]:
     queue = [request.user for request in desk.ledger.queue()]
     return {
         "owner": person,
+        **hands.told(desk, person),
+        "messages": desk.messages.to(person),
+        "names": {each.login: each.name for each in desk.roster.people},
         "server": server(person.login, desk.ledger.live(), queue),
         "sessions": desk.settings.curriculum.sessions,
         "assignments": assignments(desk, person.login),

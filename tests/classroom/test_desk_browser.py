@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from playwright.async_api import Page, expect
@@ -11,6 +12,8 @@ from tests.classroom.conftest import OpenClass
 from tests.classroom.test_browser import ASSIGNMENT, TABLET, browser_page, log_in, picture, released
 
 pytestmark = pytest.mark.browser
+
+SEEN_WITHIN_S = 2 + 1  # the page asks every two seconds; one more for two browsers on two cores
 
 
 def no_errors(page: Page) -> list[str]:
@@ -49,3 +52,43 @@ async def test_the_same_stands_in_a_panel_of_lab(classroom: OpenClass) -> None:
         await expect(panel.get_by_role("heading", name="내 과제")).to_be_visible()
         await expect(panel.get_by_text(ASSIGNMENT).first).to_be_visible()
         await picture(page, "desk-panel")
+
+
+async def test_a_hand_raised_in_lab_is_seen_within_two_seconds_and_the_answer_stands_in_lab(
+    classroom: OpenClass,
+) -> None:
+    async with browser_page() as student, browser_page() as mentor:
+        await log_in(student, classroom, "s002")
+        await log_in(mentor, classroom, "mentor1")
+        await mentor.goto(f"{classroom.settings.desk_site}/services/desk/hands")
+        await expect(mentor.get_by_text("기다리는 학생이 없어요")).to_be_visible()
+        await student.get_by_role("tab", name="내 수업").click()
+        await student.get_by_role("button", name="손 들기").click()
+        raised = time.monotonic()
+        await expect(mentor.get_by_role("link", name="최두리")).to_be_visible()
+        seen = time.monotonic() - raised
+        await picture(mentor, "desk-hands")
+        await mentor.get_by_role("button", name="제가 갈게요").click()
+        await expect(student.get_by_text("박멘토 님이 가고 있어요").first).to_be_visible()
+        await picture(student, "desk-panel-hand")
+        await mentor.goto(f"{classroom.settings.desk_site}/services/desk/messages")
+        await mentor.get_by_label("내용").fill("5분 뒤에 <b>쉬는 시간</b>이에요")
+        await mentor.get_by_role("button", name="보내기").click()
+        await expect(student.get_by_text("박멘토: 5분 뒤에 <b>쉬는 시간</b>이에요").first).to_be_visible()
+        await picture(mentor, "desk-messages")
+        assert seen < SEEN_WITHIN_S
+
+
+async def test_a_teacher_looks_at_a_student_and_is_asked_back(classroom: OpenClass) -> None:
+    async with browser_page() as page:
+        await log_in(page, classroom, "teacher")
+        errors = no_errors(page)
+        await page.goto(f"{classroom.settings.desk_site}/services/desk/student/s002")
+        await expect(page.get_by_role("heading", name="최두리")).to_be_visible()
+        await picture(page, "desk-student")
+        await page.get_by_role("link", name="서버 끄기").click()
+        await expect(page.get_by_text("최두리 학생의 서버를 끌까요?")).to_be_visible()
+        await picture(page, "desk-act")
+        await page.get_by_role("link", name="아니요, 돌아가기").click()
+        await expect(page.get_by_role("heading", name="최두리")).to_be_visible()
+        assert errors == []

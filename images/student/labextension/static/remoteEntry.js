@@ -14,6 +14,7 @@
   const MORE = { ko: "자세히", en: "More" };
   const NOTICE = { ko: "알림", en: "Notice" };
   const PANEL = { ko: "내 수업", en: "My class" };
+  const HAND = { ko: ["✋ 손 들기", "손 내리기"], en: ["✋ Raise my hand", "Lower my hand"] };
   // nbgrader shows why a submission failed in a <pre>, which cuts a sentence off at the dialog's edge.
   const SENTENCES_WRAP = "#submission-message pre { white-space: pre-wrap; font-family: inherit; line-height: 1.6 }";
   let scope;
@@ -128,7 +129,11 @@
     frame.setAttribute("sandbox", "allow-popups allow-popups-to-escape-sandbox");
     frame.title = PANEL[language];
     frame.style.cssText = "flex:1;border:0;width:100%";
-    panel.node.append(frame);
+    // The button is Lab's own, as no form works in such a frame.
+    const hand = Object.assign(document.createElement("button"), { type: "button", hidden: true });
+    hand.className = "jp-mod-styled jp-mod-accept";
+    hand.style.cssText = "margin:8px;flex:none";
+    panel.node.append(hand, frame);
     let told = "";
 
     const send = (path, init) => services.ServerConnection.makeRequest(url + path, init, settings);
@@ -142,11 +147,21 @@
         if (html !== told) {
           told = html;
           frame.srcdoc = html;
+          const state = /data-hand="(up|down)"/.exec(html);
+          hand.hidden = !state; // the desk is away, or this is no student's
+          hand.dataset.up = String(Boolean(state) && state[1] === "up");
+          hand.textContent = HAND[language][hand.dataset.up === "true" ? 1 : 0];
         }
       } catch {
         // Lab itself says when its server is away.
       }
     }
+    hand.addEventListener("click", async () => {
+      hand.disabled = true;
+      await send(hand.dataset.up === "true" ? "/hand/lower" : "/hand", { method: "POST" }).catch(() => null);
+      await look();
+      hand.disabled = false;
+    });
     panel.onAfterShow = () => void look();
     setInterval(() => void look(), POLL_MS);
     app.shell.add(panel, "right", { rank: 100 });
