@@ -64,4 +64,4 @@ class PanelHandler(APIHandler):
             await self.finish(AWAY["en" if os.environ.get("GPUCLASS_LANGUAGE") == "en" else "ko"])
             return
         self.set_status(answer.code)
-        await self.finish(answer.body)
+        await self.finish(answer.body or None)  # a body, even an empty one, is an error with 204

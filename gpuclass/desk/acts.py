@@ -112,7 +112,7 @@ ACTS = {
         Act(
             "visit",
             N_("Open their Lab"),
-            N_("Open {name}'s Lab? They see that you are there. What you change in their files is not saved."),
+            N_("Open {name}'s Lab? You are there as they are: what you save is in their files. It is written down."),
             "",
             TEACHERS,
         ),

@@ -20,6 +20,9 @@ from gpuclass import __version__, roles
 from gpuclass.accounts import Accounts
 from gpuclass.desk import acts, hands, messages, reporting, student
 from gpuclass.desk.audit import Audit
+from gpuclass.desk.board import routes as board
+from gpuclass.desk.board.live import Live
+from gpuclass.desk.board.sources import Sources
 from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, Teacher, TheDesk
 from gpuclass.desk.database import Database
 from gpuclass.desk.hands import Hands
@@ -57,22 +60,26 @@ def create_app(
     session = session or Session(settings, secret)
     database = database or Database(settings.desk_path)
     exchange = Store(settings.exchange_folder, attempts=settings.grading.attempts)
-    audit, wakeups = Audit(database), Wakeups()
+    audit, wakeups, ledger = Audit(database), Wakeups(), Ledger(settings.ledger_path)
+    accounts, hands_up = Accounts(settings.accounts_path), Hands(database, audit, wakeups)
+    reports, pages = Reports(reporting.Known(settings, exchange)), Pages(settings, session.xsrf)
+    sources = Sources(settings, accounts, ledger, exchange, hands_up, reports)
     desk = Desk(
         settings=settings,
-        accounts=Accounts(settings.accounts_path),
+        accounts=accounts,
         identity=identity or Identity(settings.hub_api, roles.DESK_SERVICE),
         session=session,
         hub=hub or Hub(settings.hub_api, secret),
         database=database,
         audit=audit,
-        hands=Hands(database, audit, wakeups),
+        hands=hands_up,
         messages=Messages(database, audit, wakeups),
         wakeups=wakeups,
         exchange=exchange,
-        ledger=Ledger(settings.ledger_path),
-        reports=Reports(reporting.Known(settings, exchange)),
-        pages=Pages(settings, session.xsrf),
+        live=Live(sources, wakeups, pages.render),
+        ledger=ledger,
+        reports=reports,
+        pages=pages,
     )
 
     @asynccontextmanager
@@ -84,12 +91,13 @@ def create_app(
         desk.database.close()
         desk.exchange.close()
         desk.ledger.close()
+        sources.close()
 
     app = FastAPI(
         title="gpuclass desk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.desk = desk
-    for part in (router, acts.router, hands.router, messages.router, reporting.router, student.router):
+    for part in (router, board.router, acts.router, hands.router, messages.router, reporting.router, student.router):
         app.include_router(part, prefix=PREFIX)
     for name, folder in _static().items():
         app.mount(f"{PREFIX}/static/{name}", StaticFiles(directory=folder), name=name)

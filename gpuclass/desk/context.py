@@ -26,6 +26,7 @@ from gpuclass.roster import Person, Role, Roster
 from gpuclass.settings import Language, Settings
 
 if TYPE_CHECKING:
+    from gpuclass.desk.board.live import Live
     from gpuclass.desk.hands import Hands
     from gpuclass.desk.messages import Messages
     from gpuclass.desk.wakeups import Wakeups
@@ -45,6 +46,7 @@ class Desk:
     hands: Hands
     messages: Messages
     wakeups: Wakeups
+    live: Live
     exchange: Store
     ledger: Ledger
     reports: Reports

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gettext
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -59,6 +59,7 @@ TEACHERS = frozenset({Role.INSTRUCTOR, Role.OPERATOR})
 HELPERS = TEACHERS | {Role.MENTOR}
 
 LINKS = (
+    Link("board", N_("Board"), HELPERS),
     Link("me", N_("My page"), EVERYBODY),
     Link("hands", N_("Hands"), HELPERS),
     Link("messages", N_("Messages"), HELPERS),
@@ -130,11 +131,11 @@ class Pages:
             "links": [link for link in LINKS if person and person.role in link.roles],
             "here": request.url.path.removeprefix(f"{PREFIX}/"),
         }
-        return self.render(self.language(request), template, **common, **values)
+        return self.render(self.language(request), template, common | values)
 
-    def render(self, language: Language, template: str, **values: Any) -> str:
+    def render(self, language: Language, template: str, values: Mapping[str, Any]) -> str:
         """A template alone, for what many readers share."""
-        return self._environments[language].get_template(template).render(**values)
+        return self._environments[language].get_template(template).render(values)
 
     def _environment(self, language: Language) -> Environment:
         environment = Environment(

@@ -92,3 +92,34 @@ async def test_a_teacher_looks_at_a_student_and_is_asked_back(classroom: OpenCla
         await page.get_by_role("link", name="아니요, 돌아가기").click()
         await expect(page.get_by_role("heading", name="최두리")).to_be_visible()
         assert errors == []
+
+
+async def test_the_board_follows_by_itself(classroom: OpenClass) -> None:
+    async with browser_page() as page, classroom.visitor("s003") as student:
+        await student.log_in()
+        await log_in(page, classroom, "teacher")
+        errors = no_errors(page)
+        await page.goto(f"{classroom.settings.desk_site}/services/desk/")
+        await page.wait_for_url(re.compile(r"/services/desk/board$"))
+        tile = page.locator("#tile-s003")
+        await expect(tile).to_contain_text("정세찬")
+        await student.start_server()
+        await expect(tile).to_contain_text("켜져 있어요")
+        raised = await student.request("POST", f"{student.server}/gpuclass/panel/hand")
+        assert raised.status_code == 204
+        before = time.monotonic()
+        await expect(tile).to_contain_text("✋")
+        assert time.monotonic() - before < SEEN_WITHIN_S
+        await expect(page.locator("#board .tile").first).to_have_id("tile-s003")
+        await picture(page, "desk-board")
+        await page.get_by_label("도움이 필요한 학생만").check()
+        await expect(page.locator("#tile-s001")).to_be_hidden()
+        await page.get_by_role("link", name="English").click()
+        await expect(page.get_by_role("heading", name="Board")).to_be_visible()
+        await page.set_viewport_size(TABLET)
+        await page.get_by_role("button", name="Light or dark").click()
+        await picture(page, "desk-board-tablet-en")
+        await page.locator("#tile-s003").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="정세찬")).to_be_visible()
+        assert errors == []

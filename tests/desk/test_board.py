@@ -1,0 +1,129 @@
+"""The board: who sees whom, who comes first, and that it follows by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from gpuclass.desk.board import live
+from gpuclass.desk.context import Desk
+from gpuclass.roster import Person, Role, Roster
+from tests.desk.conftest import PEOPLE, Browsers
+
+REPORT = {"session": "01-pixels-to-tensors", "kind": "lecture", "cells": 5, "errors": [], "repeated": 0, "busy": True}
+
+
+async def logins(browser: Browsers, who: str, query: str = "") -> list[str]:
+    answer = await browser(who).page(f"board.json{query}")
+    return [each["login"] for each in answer.json()["students"]]
+
+
+async def test_a_teacher_sees_all_and_a_mentor_the_own_team(browser: Browsers) -> None:
+    assert set(await logins(browser, "teacher")) == {"s001", "s002", "s003", "s004"}
+    assert set(await logins(browser, "teacher", "?team=2")) == {"s003"}
+    assert set(await logins(browser, "mentor1")) == {"s001", "s002"}
+    text = (await browser("mentor1").page("board")).text
+    assert "이하나" in text
+    assert "정세찬" not in text
+
+
+@pytest.mark.parametrize("path", ["board", "board.json", "board/stream"])
+@pytest.mark.parametrize(
+    ("who", "query"), [("s001", ""), ("mentor0", ""), ("mentor1", "?team=2"), ("mentor0", "?team=1")]
+)
+async def test_the_board_of_others_is_refused(browser: Browsers, path: str, who: str, query: str) -> None:
+    answer = await browser(who).page(path + query)
+    assert answer.status_code == 403
+    assert "정세찬" not in answer.text
+
+
+async def test_whoever_raises_a_hand_comes_first_and_longest_first(
+    browser: Browsers, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_S", 0.0)
+    assert await logins(browser, "teacher") == ["s001", "s003", "s002", "s004"]  # by name
+    for login in ("s004", "s002"):
+        desk.hands.up(login)
+    desk.hands.take("s004", "teacher")
+    assert await logins(browser, "teacher") == ["s002", "s004", "s001", "s003"]
+
+
+async def event(stream: Any) -> dict[str, Any]:
+    """The next event that tells something."""
+    async with asyncio.timeout(5):
+        async for text in stream:
+            if text.startswith("event: board"):
+                return dict(json.loads(text.split("data: ", 1)[1]))
+    raise AssertionError("the stream ended")
+
+
+async def test_a_raised_hand_is_on_the_board_at_once_and_nothing_else_is_sent(browser: Browsers, desk: Desk) -> None:
+    browser(None)
+    stream = desk.live.stream("teacher", None, "ko", lambda: True)
+    first = await event(stream)
+    assert set(first["tiles"]) == {"s001", "s002", "s003", "s004"}
+    following = asyncio.ensure_future(event(stream))
+    await asyncio.sleep(0.1)
+    desk.hands.up("s003")
+    second = await asyncio.wait_for(following, 1.0)
+    assert set(second["tiles"]) == {"s003"}
+    assert "✋" in second["tiles"]["s003"]
+    assert second["order"][0] == "s003"
+    await stream.aclose()
+
+
+async def test_a_mentors_stream_has_no_tile_of_others(desk: Desk) -> None:
+    stream = desk.live.stream("mentor1", "1", "ko", lambda: True)
+    first = await event(stream)
+    assert set(first["tiles"]) == {"s001", "s002"}
+    assert "정세찬" not in json.dumps(first, ensure_ascii=False)
+    await stream.aclose()
+
+
+async def test_a_stream_ends_when_the_roster_no_longer_has_them(desk: Desk) -> None:
+    there = [True]
+    stream = desk.live.stream("mentor1", "1", "ko", lambda: there[0])
+    await event(stream)
+    there[0] = False
+    with pytest.raises(AssertionError, match="ended"):
+        await event(stream)
+
+
+async def test_one_person_has_only_so_many_streams(desk: Desk) -> None:
+    streams = [desk.live.stream("teacher", None, "ko", lambda: True) for _ in range(live.STREAMS + 1)]
+    for stream in streams[:-1]:
+        await event(stream)
+    with pytest.raises(AssertionError, match="ended"):
+        await event(streams[-1])
+    for stream in streams:
+        await stream.aclose()
+    again = desk.live.stream("teacher", None, "ko", lambda: True)
+    await event(again)
+    await again.aclose()
+
+
+async def test_what_notebooks_report_is_on_the_tile_and_names_stay_text(browser: Browsers, desk: Desk) -> None:
+    evil = Person("s009", "<script>alert(1)</script>", Role.STUDENT, "1")
+    desk.accounts.apply(Roster((*PEOPLE, evil)), {})
+    desk.reports.take("s001", json.dumps(REPORT).encode())
+    text = (await browser("teacher").page("board")).text
+    assert "01-pixels-to-tensors" in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    stream = desk.live.stream("teacher", None, "en", lambda: True)
+    told = await event(stream)
+    assert "<script>" not in told["tiles"]["s009"]
+    await stream.aclose()
+
+
+async def test_an_exchange_that_cannot_be_read_ends_no_board(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(desk.live._sources, "read", broken)
+    stream = desk.live.stream("teacher", None, "ko", lambda: True)
+    assert (await anext(aiter(stream))).startswith("event: away")
+    await stream.aclose()
