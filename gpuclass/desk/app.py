@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import uvicorn
@@ -100,7 +101,7 @@ def create_app(
     for part in (router, board.router, acts.router, hands.router, messages.router, reporting.router, student.router):
         app.include_router(part, prefix=PREFIX)
     for name, folder in _static().items():
-        app.mount(f"{PREFIX}/static/{name}", StaticFiles(directory=folder), name=name)
+        app.mount(f"{PREFIX}/static/{name}", Public(directory=folder), name=name)
     app.add_middleware(Bounded)
     _answer_refusals(app)
     return app
@@ -144,6 +145,16 @@ class Bounded:
             return message
 
         return await self.app(scope, counted, send)
+
+
+class Public(StaticFiles):
+    """Files that are the same for everybody. The panel in Lab is of no origin, and a font is taken only with leave."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """As Starlette's, with leave for every page."""
+        answer = super().file_response(*args, **options)
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+        return answer
 
 
 def _static() -> dict[str, Path]:

@@ -70,7 +70,7 @@ async def test_a_raised_hand_is_on_the_board_at_once_and_nothing_else_is_sent(br
     desk.hands.up("s003")
     second = await asyncio.wait_for(following, 1.0)
     assert set(second["tiles"]) == {"s003"}
-    assert "✋" in second["tiles"]["s003"]
+    assert "fa-hand" in second["tiles"]["s003"]
     assert second["order"][0] == "s003"
     await stream.aclose()
 

@@ -121,3 +121,10 @@ async def test_a_body_that_never_ends_is_refused(browser: Browsers) -> None:
 
 def request_with(cookie: str) -> Request:
     return Request({"type": "http", "method": "GET", "headers": [(b"cookie", cookie.encode())]})
+
+
+async def test_only_files_that_are_everybodys_may_be_used_by_other_pages(browser: Browsers) -> None:
+    style = await browser(None).page("static/desk/desk.css")
+    assert (style.status_code, style.headers["access-control-allow-origin"]) == (200, "*")
+    assert "access-control-allow-origin" not in (await browser("s001").page("me")).headers
+    assert (await browser(None).page("static/desk/../app.py")).status_code == 404
