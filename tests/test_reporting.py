@@ -331,7 +331,9 @@ async def test_somebody_who_shouts_makes_the_server_rest(tmp_path: Path) -> None
         )
         try:
             await asyncio.sleep(1.5)
-            assert 0 < len(heard) <= 4 * AT_ONCE
+            # A shouter who gets little of the processor pauses, and then the server need not rest; one that never rests
+            # hears ten thousands in that time.
+            assert 0 < len(heard) <= 20 * AT_ONCE
             worst = 0.0
             loop = asyncio.get_running_loop()
             for _ in range(20):

@@ -175,7 +175,7 @@ EXCHANGE: dict[str, dict[str, list[str]]] = {
         ],
         "a submission that stops the grader or the teacher's collecting": [
             f"{_THEFT}test_a_submission_is_written_for_the_teacher_with_the_servers_time_whatever_it_holds",
-            "grader/test_worker.py::test_a_submission_that_kills_its_process_twice_fails_and_the_next_is_graded",
+            "grader/test_worker.py::test_a_submission_that_kills_its_process_every_time_fails_and_the_next_is_graded",
         ],
     },
     "page": {
@@ -391,7 +391,7 @@ GRADING: dict[str, dict[str, list[str]]] = {
             "grader/test_sandbox.py::test_a_trickle_does_not_extend_the_deadline",
         ],
         "a grading process that dies": [
-            "grader/test_worker.py::test_a_submission_that_kills_its_process_twice_fails_and_the_next_is_graded"
+            "grader/test_worker.py::test_a_submission_that_kills_its_process_every_time_fails_and_the_next_is_graded"
         ],
     },
     "page": {
