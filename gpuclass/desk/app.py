@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,19 +110,19 @@ def create_app(
 
 def serve(settings: Settings) -> None:
     """Run the desk on the class network until it is told to stop."""
-    uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=str(settings.gateway),
-            port=settings.site.desk_port,
-            log_level="info",
-            server_header=False,
-            http=Guarded,
-            ws="none",
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=3,  # open boards are streams that never end
-        )
-    ).run()
+    config = uvicorn.Config(
+        create_app(settings),
+        host=str(settings.gateway),
+        port=settings.site.desk_port,
+        log_level="info",
+        server_header=False,
+        http=Guarded,
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=3,  # open boards are streams that never end
+    )
+    logging.getLogger("uvicorn.access").addFilter(reporting.worth_a_line)  # Config sets the loggers up
+    uvicorn.Server(config).run()
 
 
 class Bounded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from gpuclass.exchange.store.store import Store
 from gpuclass.roster import Role
 from gpuclass.settings import Settings
 
+PATH = "/own/report"
 KNOWN_FOR_S = 10.0  # a new assignment is known so soon; 500 servers report every half minute
 
 router = APIRouter()
@@ -41,7 +43,15 @@ class Known:
         return name in self._assignments
 
 
-@router.post("/own/report")
+def worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether a request is worth a line in the desk's log: not each of the reports that come every half minute."""
+    match record.args:
+        case (_, "POST", str() as path, _, 204):
+            return not path.endswith(PATH)
+    return True
+
+
+@router.post(PATH)
 async def report(request: Request, desk: TheDesk, person: Owner) -> Response:
     """Keep what the owner's notebooks report; nothing from servers that started before reports were turned off."""
     if not desk.settings.desk.reports:

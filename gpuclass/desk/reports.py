@@ -95,7 +95,7 @@ Count = Annotated[int, BeforeValidator(_clamped)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
 class _Error(_Strict):

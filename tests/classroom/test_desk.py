@@ -93,6 +93,9 @@ async def test_a_students_notebook_reports_to_the_desk_and_the_student_reads_wha
             assert time.monotonic() < deadline, page
             await asyncio.sleep(0.2)
         assert "mine" not in page
+    log = (classroom.settings.data / "log" / "desk.log").read_text(encoding="utf-8")
+    assert "GET /services/desk/me" in log
+    assert "POST /services/desk/own/report" not in log, "eighty servers report every half minute"
 
 
 async def press(visitor: Visitor, classroom: OpenClass, path: str, **fields: str) -> tuple[int, str]:

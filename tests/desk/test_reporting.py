@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from gpuclass.desk.context import Desk
-from gpuclass.desk.reporting import KNOWN_FOR_S, Known
+from gpuclass.desk.reporting import KNOWN_FOR_S, Known, worth_a_line
 from gpuclass.desk.reports import LATE
 from gpuclass.exchange.store.courses import Courses
 from tests.desk.conftest import Browsers
@@ -113,3 +114,17 @@ async def test_where_nothing_is_reported_the_page_says_nothing_of_it(
     off = desk.settings.model_copy(update={"desk": desk.settings.desk.model_copy(update={"reports": False})})
     app.state.desk = replace(desk, settings=off)
     assert "선생님께 보이는 것" not in (await browser("s001").page("me")).text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "expected"),
+    [
+        ("POST", "/services/desk/own/report", 204, False),
+        ("POST", "/services/desk/own/report", 422, True),
+        ("GET", "/services/desk/own/report", 405, True),
+        ("POST", "/services/desk/own/hand", 204, True),
+    ],
+)
+def test_reports_that_were_taken_fill_no_log(method: str, path: str, status: int, expected: bool) -> None:
+    record = logging.makeLogRecord({"args": ("10.89.0.5:4711", method, path, "1.1", status)})
+    assert worth_a_line(record) is expected
