@@ -19,8 +19,9 @@ from pathlib import Path
 from gpuclass.reporting import CLASSES_LIMIT, DATAGRAM_LIMIT, SOCKET, class_name
 
 COUNT_LIMIT = 1_000_000  # cells or errors; nobody runs more
-AT_ONCE = 64  # datagrams read before the server does something else
-REST_S = 0.5  # after so many: the rest waits in the operating system's queue of ten, or is dropped there
+WINDOW_S = 0.5
+IN_A_WINDOW = 200  # datagrams; twice as many as cells that do nothing can be run. What is more waits in the operating
+# system's queue of ten, or is dropped there
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; unix(7)
 _ROOM = socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -69,6 +70,8 @@ class Listener:
         self._path = path
         self._socket: socket.socket | None = None
         self._resting: asyncio.TimerHandle | None = None
+        self._window_ends = 0.0
+        self._left = IN_A_WINDOW
 
     def start(self) -> None:
         """Listen, in the running event loop.
@@ -94,20 +97,23 @@ class Listener:
             asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def _read(self) -> None:
-        """Read what is there; rest when it does not end."""
+        """Read what is there; rest until the window's end when it was too much."""
         if self._socket is None:
             return
-        for _ in range(AT_ONCE):
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._window_ends:
+            self._window_ends, self._left = loop.time() + WINDOW_S, IN_A_WINDOW
+        while self._left:
             try:
                 content, ancillary, flags, _sender = self._socket.recvmsg(DATAGRAM_LIMIT, _ROOM)
             except OSError:
                 return  # nothing is left
+            self._left -= 1
             pid = sender_of(ancillary)
             if pid and not flags & socket.MSG_TRUNC and (said := understood(content)):
                 self._heard(pid, said)
-        loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
-        self._resting = loop.call_later(REST_S, self._listen)
+        self._resting = loop.call_at(self._window_ends, self._listen)
 
     def close(self) -> None:
         """Listen no more."""
