@@ -42,8 +42,8 @@ def report(repeated: int = 0, *, seconds: float = 5, busy: bool = False, error: 
 
 def student(login: str = "s001", name: str = "", team: str = "1", **more: Any) -> Student:
     """A student whose server is on and who did something a minute ago, unless said otherwise."""
-    more = {"lease": lease(login), "active": ago(1)} | more
-    return Student(Person(login, name or login, Role.STUDENT, team), **more)
+    known: dict[str, Any] = {"lease": lease(login), "active": ago(1), **more}
+    return Student(Person(login, name or login, Role.STUDENT, team), **known)
 
 
 def snapshot(*students: Student, lively: bool = True, assignments: tuple[str, ...] = ("ps1", "ps2")) -> Snapshot:

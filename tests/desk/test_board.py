@@ -123,7 +123,18 @@ async def test_an_exchange_that_cannot_be_read_ends_no_board(desk: Desk, monkeyp
     def broken() -> None:
         raise OSError("disk")
 
+    whole = desk.live._sources.read
+    monkeypatch.setattr(live, "ALIVE_S", 0.0)
     monkeypatch.setattr(desk.live._sources, "read", broken)
     stream = desk.live.stream("teacher", None, "ko", lambda: True)
     assert (await anext(aiter(stream))).startswith("event: away")
+    monkeypatch.setattr(desk.live._sources, "read", whole)
+    assert set((await event(stream))["tiles"]) == {"s001", "s002", "s003", "s004"}  # so the page knows that it is back
     await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("who", "page"), [("teacher", "board"), ("mentor1", "board"), ("mentor0", "me"), ("s001", "me")]
+)
+async def test_the_first_page_is_one_that_its_reader_may_see(browser: Browsers, who: str, page: str) -> None:
+    assert (await browser(who).page("")).headers["location"].endswith(f"/{page}")

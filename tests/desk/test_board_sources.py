@@ -66,7 +66,8 @@ class Class:
         assert job is not None
         assert self.of(job.student).work[job.assignment].stage in ("running", "waiting")
         self.exchange.finish(job.id, error=error)
-        latest = self.exchange.latest(job.course, job.assignment, job.student)
+        latest = self.exchange.latest_submission(job.course, job.assignment, job.student)
+        assert latest is not None
         if error is None:
             self.exchange.put_feedback(latest, NOTEBOOK, released=False, score=score, max_score=9.0)
 

@@ -99,6 +99,7 @@ class Live:
                     except (PlainError, sqlite3.Error, SQLAlchemyError, OSError):
                         log.exception("The board cannot be read")
                         yield "event: away\ndata: 1\n\n"
+                        shown = None  # what comes next takes the notice away
                         await asyncio.sleep(ALIVE_S)
                         continue
                     if change:
