@@ -25,12 +25,12 @@ from gpuclass.desk.audit import Audit
 from gpuclass.desk.board import routes as board
 from gpuclass.desk.board.live import Live
 from gpuclass.desk.board.sources import Sources
-from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, Teacher, TheDesk
+from gpuclass.desk.context import Desk, LogInNeeded, Refused, Someone, Teacher, TheDesk, sees_others
 from gpuclass.desk.database import Database
 from gpuclass.desk.hands import Hands
 from gpuclass.desk.hubapi import Hub
 from gpuclass.desk.messages import Messages
-from gpuclass.desk.pages import HERE, LANGUAGE_COOKIE, LANGUAGES, N_, TEACHERS, Pages, say
+from gpuclass.desk.pages import HERE, LANGUAGE_COOKIE, LANGUAGES, N_, Pages, say
 from gpuclass.desk.reports import Reports
 from gpuclass.desk.session import PREFIX, LogInFailed, Session
 from gpuclass.desk.wakeups import Wakeups
@@ -39,7 +39,6 @@ from gpuclass.exchange.service.identity import Identity
 from gpuclass.exchange.store.store import Store
 from gpuclass.gpus.ledger import Ledger
 from gpuclass.proxy import MODULES
-from gpuclass.roster import Role
 from gpuclass.secrets import token
 from gpuclass.settings import Settings
 
@@ -207,8 +206,7 @@ def _refusal(request: Request, status: int, text: str) -> Response:
 @router.get("/")
 def first(person: Someone) -> Response:
     """The page that somebody comes for."""
-    sees_others = person.role in TEACHERS or (person.role is Role.MENTOR and person.team)
-    return RedirectResponse(f"{PREFIX}/{'board' if sees_others else 'me'}", 302)
+    return RedirectResponse(f"{PREFIX}/{'board' if sees_others(person) else 'me'}", 302)
 
 
 @router.get("/oauth_callback")

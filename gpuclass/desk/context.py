@@ -141,6 +141,11 @@ def may_see(person: Person, student: Person) -> bool:
     return person.role is Role.MENTOR and bool(person.team) and person.team == student.team
 
 
+def sees_others(person: Person) -> bool:
+    """Whether there can be somebody whom ``person`` may see."""
+    return person.role in (Role.INSTRUCTOR, Role.OPERATOR) or (person.role is Role.MENTOR and bool(person.team))
+
+
 def student(desk: TheDesk, person: Helper, login: Annotated[str, Path(max_length=64)]) -> Person:
     """The student whom the path names, if the caller may see them; the same 403 for others and for nobody."""
     found = desk.roster.get(login)

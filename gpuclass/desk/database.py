@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,13 @@ from sqlalchemy.orm import Session
 
 from gpuclass.desk.schema import VERSION, Base
 from gpuclass.errors import PlainError
+from gpuclass.exchange.store.database import utc_now
 
 BUSY_WAIT_S = 5.0
 
 
 class DeskDatabaseError(PlainError):
     """desk.sqlite is of another version; the text says what to do."""
-
-
-def utc_now() -> datetime:
-    """The server's clock."""
-    return datetime.now(UTC)
 
 
 class Database:

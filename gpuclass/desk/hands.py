@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gpuclass.desk.audit import Audit
-from gpuclass.desk.context import Desk, Helper, Owner, Someone, Student, TheDesk, may_see
+from gpuclass.desk.context import NOT_YOURS, Desk, Helper, Owner, Someone, Student, TheDesk, may_see
 from gpuclass.desk.database import Database
 from gpuclass.desk.schema import HandRow
 from gpuclass.desk.session import PREFIX
 from gpuclass.desk.wakeups import Wakeups
-from gpuclass.roster import Person
+from gpuclass.roster import Person, Role
 
 router = APIRouter()
 
@@ -118,7 +118,7 @@ def told(desk: Desk, person: Person) -> dict[str, object]:
 @router.post("/hand")
 def raise_hand(desk: TheDesk, person: Someone) -> Response:
     """Raise the own hand."""
-    desk.hands.up(person.login)
+    _raise(desk, person)
     return RedirectResponse(f"{PREFIX}/me", 303)
 
 
@@ -132,7 +132,7 @@ def lower_hand(desk: TheDesk, person: Someone) -> Response:
 @router.post("/own/hand")
 def raise_from_lab(desk: TheDesk, person: Owner) -> Response:
     """Raise the owner's hand; asked for by the button in Lab, with the token of their server."""
-    desk.hands.up(person.login)
+    _raise(desk, person)
     return Response(status_code=204)
 
 
@@ -174,6 +174,13 @@ async def done(desk: TheDesk, person: Helper, student: Student) -> Response:
     """They have been helped."""
     await run_in_threadpool(desk.hands.down, student.login, person.login)
     return RedirectResponse(f"{PREFIX}/hands", 303)
+
+
+def _raise(desk: Desk, person: Person) -> None:
+    """Students' hands only: nobody could take a teacher's."""
+    if person.role is not Role.STUDENT:
+        raise NOT_YOURS()
+    desk.hands.up(person.login)
 
 
 def _waiting(desk: Desk, person: Person) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class Session:
             LogInFailed: this browser began no such log-in, or the hub does not confirm it.
         """
         state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
-        begun = next((each for each in self._begun(request) if secrets.compare_digest(each.state, state)), None)
+        known = self._begun(request)
+        begun = next((each for each in known if hmac.compare_digest(each.state.encode(), state.encode())), None)
         if begun is None or not code:
             raise LogInFailed("no log-in of this browser")
         asked = {

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gpuclass.desk import hands
-from gpuclass.desk.context import Desk, Owner, Someone, TheDesk, Tongue
+from gpuclass.desk.context import Desk, Owner, Someone, TheDesk, Tongue, sees_others
 from gpuclass.exchange.opening import opening
 from gpuclass.exchange.store.deadlines import Deadline, Deadlines
 from gpuclass.exchange.store.reading import Own, Released, own_submissions, releases
@@ -181,5 +181,11 @@ def me_now(request: Request, desk: TheDesk, person: Someone, language: Tongue) -
 def panel(request: Request, desk: TheDesk, person: Owner, language: Tongue) -> Response:
     """The same part as a page for the panel in the owner's Lab; asked for by their server, with its token."""
     return desk.pages.page(
-        request, None, "panel.html", panel=True, site=desk.settings.desk_site, **_values(desk, person, language)
+        request,
+        None,
+        "panel.html",
+        panel=True,
+        helps=sees_others(person),
+        site=desk.settings.desk_site,
+        **_values(desk, person, language),
     )

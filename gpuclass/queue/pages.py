@@ -150,6 +150,7 @@ def template_vars(settings: Settings, broker: Broker) -> dict[str, Any]:
 
     return {
         "class_title": settings.class_.title,
+        "desk": f"{settings.desk_site}/services/desk/",
         "language": settings.class_.language,
         "words": words.words(settings.class_.language),
         "limits": {"soon": words.SOON_S, "seconds": words.SECONDS_UNTIL_S, "minutes": words.MINUTES_UNTIL_S},

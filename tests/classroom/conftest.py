@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from docker.models.containers import Container
 
 from gpuclass.rehearsal import Visitor
 from gpuclass.settings import Settings, load
+from tests.classroom.inside import PROBES, Inside
 
 CLASS = """
 [class]
@@ -133,6 +134,16 @@ def containers() -> list[Container]:
     """The class's containers, running or not."""
     with closing(docker.from_env()) as client:
         return client.containers.list(all=True, filters={"label": "gpuclass.class=citest"})
+
+
+@pytest.fixture
+async def inside(classroom: OpenClass) -> AsyncIterator[Inside]:
+    async with classroom.visitor("s001") as student:
+        await student.log_in()
+        await student.start_server()
+        async with student.kernel() as kernel:
+            assert not (await kernel.run(PROBES)).error
+            yield Inside(kernel, student)
 
 
 @pytest.fixture(autouse=True)

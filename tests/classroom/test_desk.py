@@ -5,24 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from gpuclass.desk.acts import ACTS
 from gpuclass.rehearsal import Visitor
 from tests.classroom.conftest import OpenClass
-from tests.classroom.test_walls import PROBES, Inside
-
-
-@pytest.fixture
-async def inside(classroom: OpenClass) -> AsyncIterator[Inside]:
-    async with classroom.visitor("s001") as student:
-        await student.log_in()
-        await student.start_server()
-        async with student.kernel() as kernel:
-            assert not (await kernel.run(PROBES)).error
-            yield Inside(kernel, student)
+from tests.classroom.inside import Inside
 
 
 async def desk(visitor: Visitor, classroom: OpenClass, path: str) -> tuple[int, str]:

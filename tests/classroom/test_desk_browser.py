@@ -29,7 +29,8 @@ async def test_a_student_finds_everything_of_theirs_on_one_page(classroom: OpenC
     async with browser_page() as page:
         await log_in(page, classroom, "s002")
         errors = no_errors(page)
-        await page.goto(f"{classroom.settings.desk_site}/services/desk/")
+        await page.goto(f"{classroom.settings.site.address}/hub/home")
+        await page.get_by_role("link", name="내 수업").click()
         await page.wait_for_url(re.compile(r"/services/desk/me$"))
         await expect(page.get_by_role("heading", name="최두리")).to_be_visible()
         await expect(page.get_by_text("켜져 있어요")).to_be_visible()

@@ -16,7 +16,7 @@ import pytest
 from gpuclass.exchange.store.store import Store
 from gpuclass.rehearsal import Kernel
 from tests.classroom.conftest import OpenClass
-from tests.classroom.test_walls import PROBES
+from tests.classroom.inside import PROBES
 
 ASSIGNMENT = "attacked"
 NOTEBOOK = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gpuclass.desk.board import live
+from gpuclass.desk.board.routes import _still
 from gpuclass.desk.context import Desk
 from gpuclass.roster import Person, Role, Roster
-from tests.desk.conftest import PEOPLE, Browsers
+from tests.desk.conftest import PEOPLE, Browsers, HubDouble
 
 REPORT = {"session": "01-pixels-to-tensors", "kind": "lecture", "cells": 5, "errors": [], "repeated": 0, "busy": True}
 
@@ -51,6 +52,10 @@ async def test_whoever_raises_a_hand_comes_first_and_longest_first(
     assert await logins(browser, "teacher") == ["s002", "s004", "s001", "s003"]
 
 
+async def yes() -> bool:
+    return True
+
+
 async def event(stream: Any) -> dict[str, Any]:
     """The next event that tells something."""
     async with asyncio.timeout(5):
@@ -62,7 +67,7 @@ async def event(stream: Any) -> dict[str, Any]:
 
 async def test_a_raised_hand_is_on_the_board_at_once_and_nothing_else_is_sent(browser: Browsers, desk: Desk) -> None:
     browser(None)
-    stream = desk.live.stream("teacher", None, "ko", lambda: True)
+    stream = desk.live.stream("teacher", None, "ko", yes)
     first = await event(stream)
     assert set(first["tiles"]) == {"s001", "s002", "s003", "s004"}
     following = asyncio.ensure_future(event(stream))
@@ -76,7 +81,7 @@ async def test_a_raised_hand_is_on_the_board_at_once_and_nothing_else_is_sent(br
 
 
 async def test_a_mentors_stream_has_no_tile_of_others(desk: Desk) -> None:
-    stream = desk.live.stream("mentor1", "1", "ko", lambda: True)
+    stream = desk.live.stream("mentor1", "1", "ko", yes)
     first = await event(stream)
     assert set(first["tiles"]) == {"s001", "s002"}
     assert "정세찬" not in json.dumps(first, ensure_ascii=False)
@@ -85,7 +90,11 @@ async def test_a_mentors_stream_has_no_tile_of_others(desk: Desk) -> None:
 
 async def test_a_stream_ends_when_the_roster_no_longer_has_them(desk: Desk) -> None:
     there = [True]
-    stream = desk.live.stream("mentor1", "1", "ko", lambda: there[0])
+
+    async def still() -> bool:
+        return there[0]
+
+    stream = desk.live.stream("mentor1", "1", "ko", still)
     await event(stream)
     there[0] = False
     with pytest.raises(AssertionError, match="ended"):
@@ -93,14 +102,14 @@ async def test_a_stream_ends_when_the_roster_no_longer_has_them(desk: Desk) -> N
 
 
 async def test_one_person_has_only_so_many_streams(desk: Desk) -> None:
-    streams = [desk.live.stream("teacher", None, "ko", lambda: True) for _ in range(live.STREAMS + 1)]
+    streams = [desk.live.stream("teacher", None, "ko", yes) for _ in range(live.STREAMS + 1)]
     for stream in streams[:-1]:
         await event(stream)
     with pytest.raises(AssertionError, match="ended"):
         await event(streams[-1])
     for stream in streams:
         await stream.aclose()
-    again = desk.live.stream("teacher", None, "ko", lambda: True)
+    again = desk.live.stream("teacher", None, "ko", yes)
     await event(again)
     await again.aclose()
 
@@ -113,7 +122,7 @@ async def test_what_notebooks_report_is_on_the_tile_and_names_stay_text(browser:
     assert "01-pixels-to-tensors" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
-    stream = desk.live.stream("teacher", None, "en", lambda: True)
+    stream = desk.live.stream("teacher", None, "en", yes)
     told = await event(stream)
     assert "<script>" not in told["tiles"]["s009"]
     await stream.aclose()
@@ -126,7 +135,7 @@ async def test_an_exchange_that_cannot_be_read_ends_no_board(desk: Desk, monkeyp
     whole = desk.live._sources.read
     monkeypatch.setattr(live, "ALIVE_S", 0.0)
     monkeypatch.setattr(desk.live._sources, "read", broken)
-    stream = desk.live.stream("teacher", None, "ko", lambda: True)
+    stream = desk.live.stream("teacher", None, "ko", yes)
     assert (await anext(aiter(stream))).startswith("event: away")
     monkeypatch.setattr(desk.live._sources, "read", whole)
     assert set((await event(stream))["tiles"]) == {"s001", "s002", "s003", "s004"}  # so the page knows that it is back
@@ -138,3 +147,31 @@ async def test_an_exchange_that_cannot_be_read_ends_no_board(desk: Desk, monkeyp
 )
 async def test_the_first_page_is_one_that_its_reader_may_see(browser: Browsers, who: str, page: str) -> None:
     assert (await browser(who).page("")).headers["location"].endswith(f"/{page}")
+
+
+async def test_a_board_that_cannot_be_read_is_said_plainly(
+    browser: Browsers, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise OSError("disk")
+
+    monkeypatch.setattr(desk.live._sources, "read", broken)
+    for path in ("board", "board.json"):
+        answer = await browser("teacher").page(path)
+        assert answer.status_code == 503
+        assert "지금은 화면을 읽을 수 없어요" in answer.text
+
+
+async def test_a_stream_ends_with_the_log_in_and_outlives_the_hub(desk: Desk, hub: HubDouble) -> None:
+    teacher = desk.roster.get("teacher")
+    assert teacher is not None
+    assert await _still(desk, teacher, "token of teacher")
+    assert not await _still(desk, teacher, "token of stranger")
+    assert not await _still(desk, teacher, "token of s001")
+    hub.down = True
+    assert await _still(desk, teacher, "token of nobody knows")
+
+
+async def test_one_board_too_many_is_refused_and_not_begun(browser: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "STREAMS", 0)
+    assert (await browser("teacher").page("board/stream")).status_code == 429

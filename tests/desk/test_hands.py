@@ -77,3 +77,14 @@ def test_hands_outlive_the_desk(desk: Desk) -> None:
 async def test_helpers_see_how_long_somebody_waits(browser: Browsers, who: str) -> None:
     await browser("s001").press("hand")
     assert "0분째" in (await browser(who).page("hands")).text
+
+
+async def test_only_students_raise_a_hand(
+    browser: Browsers, container: Callable[[str], httpx.AsyncClient], desk: Desk
+) -> None:
+    assert (await browser("mentor1").press("hand")).status_code == 403
+    assert (await container("teacher").post("hand")).status_code == 403
+    assert logins(desk) == []
+    assert "data-hand" not in (await container("teacher").get("panel")).text
+    assert "/services/desk/board" in (await container("teacher").get("panel")).text
+    assert "/services/desk/board" not in (await container("s001").get("panel")).text

@@ -33,6 +33,7 @@ async def test_a_log_in_that_this_browser_did_not_begin_is_none(browser: Browser
     first, other = browser(None), browser(None)
     state = parse_qs(urlsplit((await first.page("me")).headers["location"]).query)["state"][0]
     assert (await other.page(f"oauth_callback?code=abc&state={state}")).status_code == 400
+    assert (await first.page("oauth_callback?code=abc&state=한")).status_code == 400
     assert hub.asked == []
 
 

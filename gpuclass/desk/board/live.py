@@ -9,7 +9,7 @@ import math
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0  # from one look to the next; a hand is shown at once
 ALIVE_S = 15.0  # without a change something is sent all the same: proxies and browsers end silent streams
 STREAMS = 6  # boards that one person can have open; browsers open no more to one site anyway
+
+READ_ERRORS = (PlainError, sqlite3.Error, SQLAlchemyError, OSError)  # somebody else's file, for a moment
 
 Render = Callable[[Language, str, dict[str, object]], str]
 
@@ -61,7 +63,7 @@ class Live:
             since: `time.monotonic()` of the last news that must be in it.
 
         Raises:
-            PlainError, sqlite3.Error, SQLAlchemyError, OSError: something cannot be read.
+            READ_ERRORS: something cannot be read.
         """
         async with self._turn:
             if time.monotonic() - self._looked >= 0.9 * LOOK_S or since > self._looked:
@@ -75,7 +77,7 @@ class Live:
             return self._views[team]
 
     async def stream(
-        self, login: str, team: str | None, language: Language, allowed: Callable[[], bool]
+        self, login: str, team: str | None, language: Language, allowed: Callable[[], Awaitable[bool]]
     ) -> AsyncGenerator[str, None]:
         """Server-sent events: first the whole board, then what changes.
 
@@ -85,18 +87,18 @@ class Live:
             language: of the reader.
             allowed: whether they still may; the stream ends when not.
         """
-        if self._streams[login] >= STREAMS:
+        if self.full(login):
             return
         self._streams[login] += 1
         shown: View | None = None
         spoke = since = 0.0
         try:
             with self._wakeups.listening() as news:
-                while allowed():
+                while await allowed():
                     try:
                         found = await self.now(team, since=since)
                         change = changes(shown, found)
-                    except (PlainError, sqlite3.Error, SQLAlchemyError, OSError):
+                    except READ_ERRORS:
                         log.exception("The board cannot be read")
                         yield "event: away\ndata: 1\n\n"
                         shown = None  # what comes next takes the notice away
@@ -113,6 +115,10 @@ class Live:
                         since = time.monotonic()
         finally:
             self._streams[login] -= 1
+
+    def full(self, login: str) -> bool:
+        """Whether somebody has as many streams as they can."""
+        return self._streams[login] >= STREAMS
 
     def html(self, tile: Tile, language: Language) -> str:
         """A tile as HTML; made once for all who see it."""
